@@ -1,0 +1,71 @@
+"""Event ids (ULID, github.com/ulid/spec) and stream ids (UUID, RFC 9562): text, bytes, and their order.
+
+Inside the server an event id is its 16 bytes, big-endian, so that the order of bytes is the order of ids.
+"""
+
+import os
+import re
+
+from ulid import ULID
+
+ULID_BYTES = 16
+ZERO_ULID = "0" * 26
+_RANDOM_BITS = 80
+_RANDOM_END = 1 << _RANDOM_BITS
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+_DIGITS = str.maketrans(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
+_ULID_TEXT = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_UUID_TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_NIL_UUID = "00000000-0000-0000-0000-000000000000"
+
+
+def find_ulid_bytes(text: str) -> bytes | None:
+    """The 16 bytes of a ULID in its 26 characters, either case; None where the text is not one."""
+    upper = text.upper()
+    if _ULID_TEXT.fullmatch(upper) is None:
+        return None
+    return int(upper.translate(_DIGITS), 32).to_bytes(ULID_BYTES, "big")
+
+
+def ulid_text(number: int) -> str:
+    """The 26 upper-case characters of a ULID given as a 128-bit integer."""
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+
+
+def ulid_texts(first: int, count: int) -> list[str]:
+    """The texts of `count` consecutive ULIDs from `first` on; most of each text is shared by 2^20 neighbours."""
+    texts: list[str] = []
+    high, prefix = -1, ""
+    for number in range(first, first + count):
+        if number >> 20 != high:
+            high = number >> 20
+            prefix = ulid_text(number)[:22]
+        texts.append(f"{prefix}{_PAIRS[(number >> 10) & 1023]}{_PAIRS[number & 1023]}")
+    return texts
+
+
+def next_ids(now_us: int, last_us: int, last_id: int, count: int) -> tuple[int, int]:
+    """Where the next `count` consecutive ids start, and the time (microseconds since 1970) they carry.
+
+    Ids grow strictly and times never fall, also when the clock stands still or steps back: then the last
+    time is kept and the ids count on from the last one. An id's first 48 bits are its time in milliseconds.
+    """
+    us = max(now_us, last_us)
+    if us // 1000 > last_id >> _RANDOM_BITS:
+        # The random part starts in its lower half, so that counting on cannot reach the next millisecond.
+        return int(ULID.from_timestamp(us // 1000)) & ~(1 << (_RANDOM_BITS - 1)), us
+    first = last_id + 1
+    if first % _RANDOM_END + count > _RANDOM_END:
+        # Only after 2^79 ids in one millisecond, or a log that came from elsewhere: go on in the next one.
+        us = ((first >> _RANDOM_BITS) + 1) * 1000
+        return (us // 1000) << _RANDOM_BITS | int.from_bytes(os.urandom(9), "big"), us
+    return first, us
+
+
+def find_stream_id(text: str) -> str | None:
+    """A stream's UUID in canonical lower-case text; None where the text is no UUID, or the nil UUID."""
+    lower = text.lower()
+    if _UUID_TEXT.fullmatch(lower) is None or lower == _NIL_UUID:
+        return None
+    return lower

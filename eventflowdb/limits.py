@@ -1,0 +1,53 @@
+"""Every bound of the server, named in one place; units stand at the end of each name."""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# An event, as given.
+EVENT_TYPE_BYTES_MAX = 255
+STREAM_EVENTS_MAX = 2**32
+"""A version takes 4 bytes in the index of a stream."""
+INTEGER_MAX = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly (IEEE 754 double)."""
+
+# Reads.
+GETALL_LIMIT_DEFAULT = 100
+CHUNK_EVENTS_MAX = 1000
+CHUNK_BYTES_MAX = 512 * KIB
+"""A long reply is read and sent in chunks of so much; one event may be larger and is then a chunk alone."""
+INLINE_READ_EVENTS_MAX = 64
+INLINE_READ_BYTES_MAX = 64 * KIB
+"""Reads up to this size may run on the reactor thread: a thread switch would cost more than the read."""
+INLINE_READ_SECONDS_MAX = 0.002
+"""An inline read slower than this met a page fault: reads go to threads for a while."""
+INLINE_READ_PAUSE_SECONDS = 1.0
+READ_THREADS_MAX = 4
+
+# Appends.
+BATCH_BYTES_MAX = 32 * MIB
+"""A write transaction takes appends until their arguments add up to so much."""
+CONNECTION_APPENDS_MAX = 1024
+CONNECTION_APPEND_BYTES_MAX = 4 * MIB
+"""Appends of one connection under way at once; a single larger one is still taken, alone."""
+OVERLOAD_SECONDS_MAX = 5.0
+"""So long may requests wait for memory before the largest unfinished ones are answered TRYAGAIN."""
+
+# Requests. Redis's own bounds (networking.c) where it has them.
+BULK_BYTES_MAX = 512 * MIB
+ARGUMENTS_MAX = 1024 * 1024
+ARGUMENTS_KEPT_MAX = 1024
+"""No command needs more words; those after it are counted and dropped."""
+LINE_BYTES_MAX = 64 * KIB
+"""An inline command, or the header line of an array or a bulk string."""
+UNAUTHENTICATED_ARGUMENTS_MAX = 10
+UNAUTHENTICATED_BULK_BYTES_MAX = 16 * KIB
+UNAUTHENTICATED_BUFFER_BYTES_MAX = 1 * MIB
+
+# Connections.
+DRAIN_SECONDS_MAX = 1.0
+"""After a protocol error: how long a client is read on, unheeded, so that it can see the error."""
+SHUTDOWN_GRACE_SECONDS = 1.0
+"""How long SIGTERM waits for clients to take what they are owed."""
+LISTEN_BACKLOG = 1024
+DESCRIPTORS_RESERVED = 64
+"""Descriptors kept for files, threads and logs when MAX_CLIENTS is fitted to the limit of the process."""

@@ -1,0 +1,22 @@
+"""The checksum of the whole log: a hash chain over the records as they are returned.
+
+c(0) is 32 zero bytes; c(n) = SHA-256( c(n-1) followed by SHA-256( record n ) ). Anyone can recompute it from
+GETALL; the server extends it inside each commit and never recomputes it to answer.
+"""
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+EMPTY = bytes(32)
+
+
+def extend(checksum: bytes, record: bytes) -> bytes:
+    """The checksum after one more record: 32 bytes."""
+    return sha256(checksum + sha256(record).digest()).digest()
+
+
+def of_records(records: Iterable[bytes], start: bytes = EMPTY) -> bytes:
+    """The checksum after `records`, in order."""
+    for record in records:
+        start = extend(start, record)
+    return start

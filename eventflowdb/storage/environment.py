@@ -1,0 +1,124 @@
+"""The LMDB environment: opened, given its format, and looked up in by key."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from eventflowdb.errors import CorruptRecord, StartRefused
+from eventflowdb.ids import ulid_text
+from eventflowdb.limits import MIB
+from eventflowdb.storage import layout
+from eventflowdb.storage.folder import sync_folder
+from eventflowdb.storage.layout import EMPTY_HEAD, Head
+from eventflowdb.storage.records import load_record
+
+DATA_FILE = "data.mdb"
+_MAP_SIZE_MIN = 1024 * MIB
+
+
+class Environment:
+    """An open LMDB environment of the known format, and its four databases.
+
+    Transactions are `Any`: py-lmdb ships no types.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        self.meta = env.open_db(layout.META, create=False)
+        self.log = env.open_db(layout.LOG, create=False)
+        self.streams = env.open_db(layout.STREAMS, create=False)
+        self.stream_events = env.open_db(layout.STREAM_EVENTS, create=False)
+
+    @classmethod
+    def open(cls, folder: Path, map_size: int) -> "Environment":
+        """Open the database in a folder, made if there is none; StartRefused where it is something else."""
+        try:
+            is_new = not (folder / DATA_FILE).exists()
+            env = _open_lmdb(folder, map_size)
+            try:
+                env.reader_check()
+                _prepare(env, folder)
+                environment = cls(env)
+            except BaseException:
+                env.close()
+                raise
+            if is_new:
+                sync_folder(folder)
+        except (lmdb.Error, OSError) as error:
+            raise StartRefused(f"DATA {folder} cannot be opened as a database: {error}") from error
+        return environment
+
+    def head(self, txn: Any) -> Head:
+        """Where the log stands in this transaction; CorruptRecord where the head is damaged."""
+        stored = txn.get(layout.HEAD_KEY, db=self.meta)
+        return EMPTY_HEAD if stored is None else layout.unpack_head(stored)
+
+    def find_record(self, txn: Any, event_id: bytes) -> bytes | None:
+        """The JSON of one event, or None; CorruptRecord where it is damaged."""
+        stored = txn.get(event_id, db=self.log)
+        return None if stored is None else load_record(stored, f"the record of event {id_text(event_id)}")
+
+    def find_stream(self, txn: Any, stream: str) -> tuple[bytes, int] | None:
+        """A stream's number and how many events it holds; None where it holds none."""
+        number = txn.get(layout.stream_key(stream), db=self.streams)
+        if number is None:
+            return None
+        cursor = txn.cursor(self.stream_events)
+        if not (cursor.set_key(number) and cursor.last_dup()):
+            raise CorruptRecord(f"stream {stream} has a number but no events; restore from a backup")
+        return number, layout.unpack_version(cursor.value()) + 1
+
+
+def id_text(event_id: bytes) -> str:
+    """An event id as people read it."""
+    return ulid_text(int.from_bytes(event_id, "big"))
+
+
+def _open_lmdb(folder: Path, map_size: int) -> Any:
+    """Open LMDB; where the platform refuses so much address space, with less, down to 1 GiB."""
+    while True:
+        try:
+            # lib_version=0: LMDB 0.9's format, whatever the environment variables of py-lmdb say. Never writemap:
+            # a stray write could then reach the data, and nothing could replay what had been synced.
+            return lmdb.open(
+                os.fspath(folder), map_size=map_size, max_dbs=16, mode=0o600, readahead=True, lib_version=0
+            )
+        except (lmdb.MemoryError, OverflowError):
+            if map_size // 2 < _MAP_SIZE_MIN:
+                raise
+            map_size //= 2
+
+
+def _prepare(env: Any, folder: Path) -> None:
+    """Give a new environment its databases and format number; refuse an unknown number in words."""
+    with env.begin() as txn:
+        has_databases = txn.stat()["entries"] > 0
+    if has_databases:
+        _require_known_format(env, folder)
+        return
+    with env.begin(write=True) as txn:
+        meta = env.open_db(layout.META, txn)
+        env.open_db(layout.LOG, txn)
+        env.open_db(layout.STREAMS, txn)
+        env.open_db(layout.STREAM_EVENTS, txn, dupsort=True, dupfixed=True)
+        txn.put(layout.FORMAT_KEY, layout.pack_format(layout.FORMAT), db=meta)
+        txn.put(layout.DATABASE_ID_KEY, os.urandom(layout.DATABASE_ID_BYTES), db=meta)
+
+
+def _require_known_format(env: Any, folder: Path) -> None:
+    try:
+        meta = env.open_db(layout.META, create=False)
+        with env.begin() as txn:
+            stored = txn.get(layout.FORMAT_KEY, db=meta)
+    except lmdb.NotFoundError:
+        stored = None
+    if stored is None:
+        raise StartRefused(f"DATA {folder} holds an LMDB database that is not EventflowDB's")
+    number = layout.unpack_format(stored)
+    if number != layout.FORMAT:
+        raise StartRefused(
+            f"DATA {folder} is of format {number}, and this server knows format {layout.FORMAT}; "
+            "use the version of EventflowDB that wrote it, or a newer one"
+        )

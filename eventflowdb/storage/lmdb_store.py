@@ -1,0 +1,234 @@
+"""The store: what a database can be asked and told, each in one short LMDB transaction.
+
+Theory of operation. One write transaction stores a batch of appends: everything they depend on is read inside
+it, the new entries are staged in memory and written at its end, together with the head, and the commit (two
+flushes) makes them durable. No authority lives in memory between transactions. A read works on a span, which
+names what is left to read by key or version, not by a transaction; each chunk of it is a short read transaction,
+since a long one would stop LMDB from reusing pages.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lmdb
+
+from eventflowdb.errors import CorruptRecord, StorageFailed, StoreFull
+from eventflowdb.events import Append
+from eventflowdb.ids import ULID_BYTES
+from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
+from eventflowdb.storage import layout
+from eventflowdb.storage.batch import Batch, Outcome
+from eventflowdb.storage.environment import Environment, id_text
+from eventflowdb.storage.layout import Head
+from eventflowdb.storage.records import load_page, load_record, position_of
+
+_FULL_TEXTS = tuple(os.strerror(number) for number in (28, 122, 27))  # ENOSPC, EDQUOT, EFBIG
+_BATCH_GROWTH = 4
+"""A batch may need this many times its own size on disk: records, indexes, copied pages."""
+
+
+class ReadBounds(NamedTuple):
+    """How much one chunk of a read may hold; a single larger event is still read, alone."""
+
+    events_max: int
+    bytes_max: int
+
+
+CHUNK = ReadBounds(CHUNK_EVENTS_MAX, CHUNK_BYTES_MAX)
+
+
+class StreamSpan(NamedTuple):
+    """What is left of a read of one stream: `remaining` events from `version` on."""
+
+    number: bytes
+    version: int
+    remaining: int
+
+
+class LogSpan(NamedTuple):
+    """What is left of a read of the log: `remaining` events from the first id not below `start` on."""
+
+    start: bytes
+    remaining: int
+
+
+Span = StreamSpan | LogSpan
+
+
+class Chunk(NamedTuple):
+    """Records that were read, in order, and what is left of the read after them (None: nothing)."""
+
+    records: list[bytes]
+    rest: Span | None
+
+    def count(self) -> int:
+        """The number of events in this chunk and all that follow it."""
+        return len(self.records) + (0 if self.rest is None else self.rest.remaining)
+
+
+NOTHING = Chunk([], None)
+
+
+class LmdbStore:
+    """An open database. All methods are synchronous; any thread may read, one at a time appends."""
+
+    def __init__(self, environment: Environment, path: Path, clock_ns: Callable[[], int], min_free_bytes: int) -> None:
+        self._environment = environment
+        self._env = environment.env
+        self._path = path
+        self._clock_ns = clock_ns
+        self._min_free_bytes = min_free_bytes
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        map_size: int = 1 << 40,
+        min_free_bytes: int = 0,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> "LmdbStore":
+        """Open the database in a folder, made if there is none. The caller owns the folder (DataFolder.claim).
+
+        map_size: address space in bytes, the bound of the database; min_free_bytes: the floor of free disk
+        under which appends are refused. StartRefused where the folder holds something else.
+        """
+        return cls(Environment.open(path, map_size), path, clock_ns, min_free_bytes)
+
+    def close(self) -> None:
+        """Give the environment back; no other call may follow or be under way."""
+        self._env.close()
+
+    def event_count(self) -> int:
+        """The number of events in the log; O(1)."""
+        with self._env.begin() as txn:
+            return int(txn.stat(self._environment.log)["entries"])
+
+    def stream_count(self) -> int:
+        """The number of streams that hold events; O(1)."""
+        with self._env.begin() as txn:
+            return int(txn.stat(self._environment.streams)["entries"])
+
+    def size_bytes(self) -> int:
+        """Pages in use x page size; O(1)."""
+        return (int(self._env.info()["last_pgno"]) + 1) * int(self._env.stat()["psize"])
+
+    def head(self) -> Head:
+        """Where the log stands; O(1)."""
+        with self._env.begin() as txn:
+            return self._environment.head(txn)
+
+    def append_batch(self, appends: Sequence[Append]) -> list[Outcome]:
+        """Store a batch of appends in one transaction; when this returns, what it stored is on disk.
+
+        The outcome of each append, in order. StoreFull: nothing of the batch is stored. StorageFailed: the disk
+        failed, what it holds is not known, and nothing must be appended until the database is opened anew.
+        """
+        try:
+            self._require_free_space(sum(append.size_bytes for append in appends))
+            with self._env.begin(write=True) as txn:
+                batch = Batch(self._environment, txn, appends, self._clock_ns() // 1000)
+                outcomes = [batch.stage(append) for append in appends]
+                if not batch.write():
+                    txn.abort()
+                return outcomes
+        except lmdb.MapFullError as error:
+            raise StoreFull(
+                f"the database has reached MAP_SIZE ({self._env.info()['map_size']} bytes); nothing was stored; "
+                "start the server with a larger one"
+            ) from error
+        except lmdb.Error as error:
+            if isinstance(error, lmdb.DiskError) or any(text in str(error) for text in _FULL_TEXTS):
+                raise StoreFull("the disk is full; nothing was stored; free some space and retry") from error
+            raise StorageFailed(f"the storage failed: {error}") from error
+
+    def open_stream(self, stream: str, version: int, limit: int | None, bounds: ReadBounds = CHUNK) -> Chunk:
+        """Begin to read a stream from `version` on, at most `limit` events (None: all it holds now)."""
+        with self._env.begin() as txn:
+            found = self._environment.find_stream(txn, stream)
+            if found is None:
+                return NOTHING
+            number, stream_events = found
+            count = stream_events - version
+            if limit is not None and limit < count:
+                count = limit
+            if count <= 0:
+                return NOTHING
+            return self._stream_chunk(txn, StreamSpan(number, version, count), bounds)
+
+    def open_log(self, start: bytes, limit: int, bounds: ReadBounds = CHUNK) -> Chunk:
+        """Begin to read the log from the first id not below `start` on, at most `limit` events."""
+        with self._env.begin() as txn:
+            cursor = txn.cursor(self._environment.log)
+            if limit == 0 or not cursor.set_range(start):
+                return NOTHING
+            first = load_record(cursor.value(), f"the record of event {id_text(cursor.key())}")
+            count = self._environment.head(txn).position - position_of(first) + 1
+            return self._log_chunk(txn, LogSpan(start, min(limit, count)), bounds)
+
+    def read_on(self, span: Span, bounds: ReadBounds = CHUNK) -> Chunk:
+        """The next chunk of a read."""
+        with self._env.begin() as txn:
+            if isinstance(span, StreamSpan):
+                return self._stream_chunk(txn, span, bounds)
+            return self._log_chunk(txn, span, bounds)
+
+    def _stream_chunk(self, txn: Any, span: StreamSpan, bounds: ReadBounds) -> Chunk:
+        cursor = txn.cursor(self._environment.stream_events)
+        wanted = min(span.remaining, bounds.events_max)
+        cursor.set_range_dup(span.number, layout.pack_version(span.version))
+        entries = list(islice(cursor.iternext_dup(), wanted))
+        if len(entries) != wanted or layout.unpack_version(entries[-1]) != span.version + wanted - 1:
+            raise CorruptRecord(f"the index of a stream has a gap after version {span.version}; restore from a backup")
+        get, log, bytes_max = txn.get, self._environment.log, bounds.bytes_max
+        values: list[bytes] = []
+        size = 0
+        for entry in entries:
+            value = get(entry[4:], db=log)
+            if value is None:
+                raise CorruptRecord(f"event {id_text(entry[4:])} is in an index but not in the log")
+            values.append(value)
+            size += len(value)
+            if size >= bytes_max:
+                break
+        records = load_page(values)
+        remaining = span.remaining - len(records)
+        return Chunk(records, StreamSpan(span.number, span.version + len(records), remaining) if remaining else None)
+
+    def _log_chunk(self, txn: Any, span: LogSpan, bounds: ReadBounds) -> Chunk:
+        cursor = txn.cursor(self._environment.log)
+        wanted = min(span.remaining, bounds.events_max)
+        bytes_max = bounds.bytes_max
+        values: list[bytes] = []
+        size = 0
+        if cursor.set_range(span.start):
+            for value in cursor.iternext(keys=False, values=True):
+                values.append(value)
+                size += len(value)
+                if len(values) == wanted or size >= bytes_max:
+                    break
+        if not values:
+            raise CorruptRecord("the log ends before its head says; restore from a backup")
+        records = load_page(values)
+        remaining = span.remaining - len(records)
+        return Chunk(records, LogSpan(_id_after(cursor.key()), remaining) if remaining else None)
+
+    def _require_free_space(self, batch_bytes: int) -> None:
+        if self._min_free_bytes == 0:
+            return
+        disk = os.statvfs(self._path)
+        free = disk.f_bavail * disk.f_frsize
+        if free - batch_bytes * _BATCH_GROWTH < self._min_free_bytes:
+            raise StoreFull(
+                f"the disk has {free} bytes free, and MIN_FREE_BYTES keeps {self._min_free_bytes} of them; "
+                "nothing was stored; free some space and retry"
+            )
+
+
+def _id_after(event_id: bytes) -> bytes:
+    """The smallest key above an id. Ids end far below 2^128 - 1 (the year 10889), so there always is one."""
+    return (int.from_bytes(event_id, "big") + 1).to_bytes(ULID_BYTES, "big")

@@ -1,0 +1,69 @@
+"""Packaging of EventflowDB: the library, the server and its twistd plugin."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """The one place that states the version is eventflowdb/__init__.py; read it without importing."""
+    text = (HERE / "eventflowdb" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError("eventflowdb/__init__.py states no __version__")
+    return found.group(1)
+
+
+setup(
+    name="eventflowdb",
+    version=version(),
+    description="A database for event sourcing that speaks the Redis protocol",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="GPL-3.0-only",
+    license_files=["LICENSE.md"],
+    python_requires=">=3.10",
+    # twistd finds a plugin by the file's place: twisted/plugins/ without an __init__.py. find_packages
+    # cannot see such a folder, so it is named here by hand.
+    packages=[*find_packages(include=["eventflowdb", "eventflowdb.*"]), "twisted.plugins"],
+    package_data={"eventflowdb": ["py.typed"]},
+    install_requires=[
+        "Twisted>=24.3",
+        "lmdb>=3,<4",
+        "msgspec>=0.19",
+        "python-ulid>=3",
+        "humanize>=4.9",
+        "google-crc32c>=1.6",
+        "txredisapi>=1.4.10",
+    ],
+    extras_require={
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "redis>=5",
+            "PyYAML>=6",
+            "types-PyYAML",
+            "ruff==0.17.6",
+            "mypy==2.4.1",
+            "mypy-zope==1.0.17",
+            "import-linter==2.16",
+        ],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Framework :: Twisted",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Database :: Database Engines/Servers",
+        "Typing :: Typed",
+    ],
+    zip_safe=False,
+)
