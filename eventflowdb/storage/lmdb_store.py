@@ -65,7 +65,7 @@ class Chunk(NamedTuple):
     records: list[bytes]
     rest: Span | None
 
-    def count(self) -> int:
+    def total(self) -> int:
         """The number of events in this chunk and all that follow it."""
         return len(self.records) + (0 if self.rest is None else self.rest.remaining)
 
