@@ -46,6 +46,8 @@ UNAUTHENTICATED_BUFFER_BYTES_MAX = 1 * MIB
 # Connections.
 DRAIN_SECONDS_MAX = 1.0
 """After a protocol error: how long a client is read on, unheeded, so that it can see the error."""
+SHUTDOWN_NOTICE_SECONDS = 0.1
+"""How long requests are still read at SIGTERM, to be answered TRYAGAIN."""
 SHUTDOWN_GRACE_SECONDS = 1.0
 """How long SIGTERM waits for clients to take what they are owed."""
 LISTEN_BACKLOG = 1024

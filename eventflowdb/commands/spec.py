@@ -1,0 +1,34 @@
+"""What a command is: one frozen CommandSpec each."""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+class Order(enum.Enum):
+    """When a command may run, of those that wait on one connection."""
+
+    AT_ONCE = "answered from memory"
+    APPEND = "joins the appends under way"
+    READ = "after every earlier append of its connection is on disk"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """One row of the command table.
+
+    words_min, words_max: how many words a request may have, the name included. decode: from the bytes of the
+    one JSON argument to a checked value; None where the words are taken as they are.
+    """
+
+    name: str
+    summary: str
+    argument: str
+    reply: str
+    order: Order
+    words_min: int = 1
+    words_max: int = 1
+    decode: Callable[[bytes], Any] | None = None
+    is_for_anyone: bool = False
+    """Answered before AUTH."""

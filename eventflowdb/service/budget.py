@@ -1,0 +1,89 @@
+"""MAX_INFLIGHT_BYTES: how much of requests all connections together may hold in memory.
+
+Beyond it sockets are not read. What is held are appends that wait for the disk, and requests of which a part
+has come. The first go away by themselves; but if the second alone fill the budget, nobody could ever finish:
+so after OVERLOAD_SECONDS_MAX the largest unfinished requests are given up, until half of the budget is free.
+"""
+
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from eventflowdb.errors import TryAgain
+from eventflowdb.limits import OVERLOAD_SECONDS_MAX
+
+
+class Holder(Protocol):
+    """A connection, as the budget sees it."""
+
+    def held_bytes(self) -> int:
+        """How much of an unfinished request it holds."""
+
+    def give_up_request(self, error: TryAgain) -> None:
+        """Let go of the unfinished request and refuse it."""
+
+    def budget_is_free(self) -> None:
+        """Read on."""
+
+
+class InflightBudget:
+    """The budget of one server, used on the reactor's thread."""
+
+    def __init__(self, limit_bytes: int, clock: IReactorTime) -> None:
+        self._limit_bytes = limit_bytes
+        self._clock = clock
+        self._holders: set[Holder] = set()
+        self._waiting: dict[Holder, None] = {}
+        self._relief: IDelayedCall | None = None
+        self.used_bytes = 0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether connections must not be read."""
+        return self.used_bytes > self._limit_bytes
+
+    def change(self, by_bytes: int) -> None:
+        """Take, or give back where negative."""
+        self.used_bytes += by_bytes
+        if by_bytes < 0 and self._waiting and not self.is_exhausted:
+            self._wake()
+
+    def hold(self, holder: Holder) -> None:
+        """This one holds a part of a request."""
+        self._holders.add(holder)
+
+    def release(self, holder: Holder) -> None:
+        """This one holds none any more."""
+        self._holders.discard(holder)
+
+    def wait(self, holder: Holder) -> None:
+        """Tell this one when there is room."""
+        self._waiting[holder] = None
+        if self._relief is None:
+            self._relief = self._clock.callLater(OVERLOAD_SECONDS_MAX, self._relieve)
+
+    def forget(self, holder: Holder) -> None:
+        """This one is gone."""
+        self._holders.discard(holder)
+        self._waiting.pop(holder, None)
+
+    def _wake(self) -> None:
+        if self._relief is not None:
+            self._relief.cancel()
+            self._relief = None
+        waiting, self._waiting = self._waiting, {}
+        for holder in waiting:
+            holder.budget_is_free()
+
+    def _relieve(self) -> None:
+        self._relief = None
+        error = TryAgain(
+            f"the server has been overloaded for {OVERLOAD_SECONDS_MAX:.0f} s: requests under way fill "
+            "MAX_INFLIGHT_BYTES; nothing was stored; retry later"
+        )
+        for holder in sorted(self._holders, key=lambda holder: holder.held_bytes(), reverse=True):
+            if self.used_bytes <= self._limit_bytes // 2:
+                break
+            holder.give_up_request(error)
+        if self._waiting and self.is_exhausted:
+            self._relief = self._clock.callLater(OVERLOAD_SECONDS_MAX, self._relieve)

@@ -1,0 +1,302 @@
+"""One connection's requests and replies: in order, and never more of them than the connection can bear.
+
+Theory of operation. Requests are taken from the parser one by one, only when they may run: appends run together
+(up to a bound), a read waits until every append before it is answered, and while a long reply goes out nothing
+is taken. What cannot be taken stays in the parser, and the connection is not read. Replies that are not settled
+yet keep their place in a queue; everything settled at its front leaves in one write.
+"""
+
+import enum
+from collections import deque
+from typing import Protocol
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from eventflowdb.commands.spec import Order
+from eventflowdb.errors import TryAgain
+from eventflowdb.limits import CONNECTION_APPEND_BYTES_MAX, CONNECTION_APPENDS_MAX
+from eventflowdb.service.budget import InflightBudget
+from eventflowdb.service.dispatch import Dispatcher
+from eventflowdb.service.reply import LongReply, PendingReply
+from eventflowdb.service.session import Session
+from eventflowdb.storage.lmdb_store import Chunk
+from eventflowdb.wire import replies
+from eventflowdb.wire.requests import DroppedRequest, ProtocolError, Request, RequestParser
+
+
+class Line(Protocol):
+    """The connection, as a conversation sees it."""
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, or keep them until they can be sent."""
+
+    def pause_reading(self) -> None:
+        """Take nothing from the socket."""
+
+    def resume_reading(self) -> None:
+        """Take from the socket again."""
+
+    def close(self) -> None:
+        """Close when everything sent is out."""
+
+    def close_after_error(self) -> None:
+        """The same, but read on for a moment, or the client would never see the last reply."""
+
+    def abort(self) -> None:
+        """Close now."""
+
+
+class _Stage(enum.Enum):
+    OPEN = "takes requests"
+    ENDING = "takes no more, and closes when nothing is owed"
+    ENDING_WITH_ERROR = "the same, after a protocol error"
+    ENDED = "is closed"
+
+
+class Conversation:
+    """Between the line of one connection and the dispatcher; used on the reactor's thread."""
+
+    _log = Logger()
+
+    def __init__(self, line: Line, session: Session, dispatcher: Dispatcher, budget: InflightBudget) -> None:
+        self._line = line
+        self._session = session
+        self._dispatcher = dispatcher
+        self._budget = budget
+        self._parser = RequestParser(dispatcher.request_limits(session))
+        self._stage = _Stage.OPEN
+        self._ready: list[bytes] = []
+        """Replies that can leave, in order; sent together."""
+        self._owed: deque[bytes | PendingReply] = deque()
+        """Replies from the first unsettled one on."""
+        self._owed_bytes = 0
+        """What the requests of unsettled replies weigh."""
+        self._next: Request | None = None
+        """A request that is parsed but may not run yet."""
+        self._reading: PendingReply | LongReply | None = None
+        """A read under way: nothing is taken until it is over."""
+        self._is_starved = True
+        """The parser needs more bytes."""
+        self._is_writable = True
+        self._is_paused = False
+        self._is_advancing = False
+        self._has_input_ended = False
+        self._accounted_bytes = 0
+
+    def received(self, data: bytes) -> None:
+        """Bytes have come."""
+        if self._stage is _Stage.OPEN:
+            self._parser.feed(data)
+            self._advance()
+
+    def writable(self) -> None:
+        """What was sent is out: there is room again."""
+        self._is_writable = True
+        self._read_on()
+        self._advance()
+
+    def unwritable(self) -> None:
+        """The client does not take its replies."""
+        self._is_writable = False
+
+    def input_ended(self) -> None:
+        """Nothing more will come, or nothing more is to be read: finish what has come, then close."""
+        self._has_input_ended = True
+        self._advance()
+
+    def lost(self) -> None:
+        """The connection is gone. Appends under way are stored all the same."""
+        self._stage = _Stage.ENDED
+        self._reading = None
+        self._budget.change(-self._accounted_bytes)
+        self._accounted_bytes = 0
+        self._budget.forget(self)
+
+    def held_bytes(self) -> int:
+        """How much of an unfinished request is held (asked by the budget)."""
+        return self._parser.held_bytes
+
+    def give_up_request(self, error: TryAgain) -> None:
+        """Let go of the unfinished request; it is refused when its rest has come (told by the budget)."""
+        self._parser.drop_current(error)
+        self._account()
+
+    def budget_is_free(self) -> None:
+        """Read on (told by the budget)."""
+        self._advance()
+
+    def _advance(self) -> None:
+        """Take every request that may run, send what is settled, and read or pause the connection accordingly."""
+        if self._is_advancing or self._stage is _Stage.ENDED:
+            return
+        self._is_advancing = True
+        try:
+            self._take_requests()
+            self._send_ready()
+        finally:
+            self._is_advancing = False
+        if self._stage is _Stage.OPEN:
+            self._account()
+            self._steer_reading()
+        elif not self._owed and self._reading is None:
+            self._close()
+
+    def _take_requests(self) -> None:
+        self._is_starved = False
+        while self._may_take():
+            try:
+                request = self._next or self._parser.next_request()
+            except ProtocolError as error:
+                self._answer(replies.error_line(f"ERR Protocol error: {error}"))
+                self._stage = _Stage.ENDING_WITH_ERROR
+                return
+            if request is None:
+                self._is_starved = True
+                if self._has_input_ended:
+                    self._stage = _Stage.ENDING
+                return
+            if self._owed and self._dispatcher.order_of(self._session, request) is Order.READ:
+                self._next = request
+                return
+            self._next = None
+            self._run(request)
+
+    def _may_take(self) -> bool:
+        return (
+            self._reading is None
+            and self._stage is _Stage.OPEN
+            and self._is_writable
+            and self._owed_bytes < CONNECTION_APPEND_BYTES_MAX
+            and len(self._owed) < CONNECTION_APPENDS_MAX
+        )
+
+    def _run(self, request: Request) -> None:
+        reply = self._dispatcher.execute(self._session, request)
+        if isinstance(reply, bytes):
+            self._answer(reply)
+            if self._session.has_changed:
+                self._follow_session()
+        elif isinstance(reply, LongReply):
+            self._begin_long(reply)
+        else:
+            if self._dispatcher.order_of(self._session, request) is Order.READ:
+                self._reading = reply
+            self._owe(reply, _weight_bytes(request))
+
+    def _follow_session(self) -> None:
+        self._session.has_changed = False
+        self._parser.limits = self._dispatcher.request_limits(self._session)
+        if self._session.is_ending:
+            self._stage = _Stage.ENDING
+
+    def _answer(self, reply: bytes) -> None:
+        """Put a reply behind those that are still owed."""
+        if self._owed:
+            self._owed.append(reply)
+        else:
+            self._ready.append(reply)
+
+    def _owe(self, reply: PendingReply, weight_bytes: int) -> None:
+        reply.weight_bytes = weight_bytes
+        self._owed_bytes += weight_bytes
+        self._budget.change(weight_bytes)
+        self._owed.append(reply)
+        reply.when_settled(self._settled)
+
+    def _settled(self, reply: PendingReply) -> None:
+        self._owed_bytes -= reply.weight_bytes
+        self._budget.change(-reply.weight_bytes)
+        if self._stage is _Stage.ENDED or self._owed[0] is not reply:
+            return
+        self._collect()
+        self._advance()
+
+    def _collect(self) -> None:
+        """Move what is settled at the front of the queue to what can leave."""
+        owed, ready = self._owed, self._ready
+        while owed:
+            reply = owed[0]
+            value = reply if isinstance(reply, bytes) else reply.value
+            if value is None:
+                return
+            owed.popleft()
+            if self._reading is reply:
+                self._reading = None
+            if isinstance(value, LongReply):
+                self._begin_long(value)
+            else:
+                ready.append(value)
+
+    def _send_ready(self) -> None:
+        ready = self._ready
+        if ready:
+            self._ready = []
+            self._line.send(ready[0] if len(ready) == 1 else b"".join(ready))
+
+    def _begin_long(self, reply: LongReply) -> None:
+        self._reading = reply
+        self._ready.append(reply.beginning)
+        reply.next = self._dispatcher.read_on(reply.rest)
+        reply.next.addCallbacks(self._send_chunk, self._break_off)
+
+    def _read_on(self) -> None:
+        """Ask for the next chunk of the long reply under way, if there is one and the client keeps up."""
+        reply = self._reading
+        if isinstance(reply, LongReply) and reply.next is None and self._is_writable:
+            reply.next = self._dispatcher.read_on(reply.rest)
+            reply.next.addCallbacks(self._send_chunk, self._break_off)
+
+    def _send_chunk(self, chunk: Chunk) -> None:
+        reply = self._reading
+        if not isinstance(reply, LongReply):
+            return  # the connection was lost meanwhile
+        self._line.send(replies.array_items(chunk.records))
+        if chunk.rest is None:
+            self._reading = None
+            self._ready.append(replies.ARRAY_END)
+            self._advance()
+            return
+        reply.rest, reply.next = chunk.rest, None
+        self._read_on()
+
+    def _break_off(self, failure: Failure) -> None:
+        """A fault after the reply's header: only the end of the connection can tell the client."""
+        if self._stage is not _Stage.ENDED:
+            self._log.failure("a long reply to {peer} broke off", failure, peer=self._session.peer)
+            self._line.abort()
+
+    def _account(self) -> None:
+        """Tell the budget how much of an unfinished request is held."""
+        held_bytes = self._parser.held_bytes
+        if held_bytes != self._accounted_bytes:
+            change, self._accounted_bytes = held_bytes - self._accounted_bytes, held_bytes
+            if held_bytes:
+                self._budget.hold(self)
+            else:
+                self._budget.release(self)
+            self._budget.change(change)
+
+    def _steer_reading(self) -> None:
+        """Read the connection only while its bytes can be used and the budget has room for them."""
+        must_pause = self._next is not None or (not self._is_starved and self._parser.has_unread)
+        if self._budget.is_exhausted:
+            must_pause = True
+            self._budget.wait(self)
+        if must_pause is not self._is_paused:
+            self._is_paused = must_pause
+            if must_pause:
+                self._line.pause_reading()
+            else:
+                self._line.resume_reading()
+
+    def _close(self) -> None:
+        stage, self._stage = self._stage, _Stage.ENDED
+        if stage is _Stage.ENDING_WITH_ERROR:
+            self._line.close_after_error()
+        else:
+            self._line.close()
+
+
+def _weight_bytes(request: Request) -> int:
+    return 0 if isinstance(request, DroppedRequest) else sum([len(word) for word in request])

@@ -1,0 +1,62 @@
+"""One open database as the responders use it: appends through the writer, reads, counts."""
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+
+from eventflowdb.events import Append
+from eventflowdb.service.estimates import Estimates
+from eventflowdb.service.reads import Reads
+from eventflowdb.service.writer import GroupCommitWriter, Outcome
+from eventflowdb.storage.layout import Head
+from eventflowdb.storage.lmdb_store import Chunk, LmdbStore, Span
+
+
+class Database:
+    """A store with the threads around it; used on the reactor's thread."""
+
+    def __init__(self, store: LmdbStore, writer: GroupCommitWriter, reads: Reads, estimates: Estimates) -> None:
+        self._store = store
+        self._writer = writer
+        self._reads = reads
+        self._estimates = estimates
+
+    def append(self, append: Append, settle: Callable[[Outcome], None]) -> None:
+        """Queue an append; see GroupCommitWriter.append."""
+        self._writer.append(append, settle)
+
+    def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
+        """Begin to read a stream; see Reads.open_stream."""
+        return self._reads.open_stream(stream, version, limit)
+
+    def open_log(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
+        """Begin to read the log; see Reads.open_log."""
+        return self._reads.open_log(start, limit)
+
+    def read_on(self, span: Span) -> "Deferred[Chunk]":
+        """The next chunk of a read."""
+        return self._reads.read_on(span)
+
+    def head(self) -> Head:
+        """Where the log stands."""
+        return self._store.head()
+
+    def size_bytes(self) -> int:
+        """Pages in use x page size."""
+        return self._store.size_bytes()
+
+    def event_count(self) -> int:
+        """The exact number of events."""
+        return self._store.event_count()
+
+    def stream_count(self) -> int:
+        """The exact number of streams."""
+        return self._store.stream_count()
+
+    def event_count_estimate(self) -> int:
+        """The number of events as of the last periodic index."""
+        return self._estimates.events
+
+    def stream_count_estimate(self) -> int:
+        """The number of streams as of the last periodic index."""
+        return self._estimates.streams

@@ -1,0 +1,71 @@
+"""Where a read runs: small ones on the reactor's thread while memory is warm, all others on threads.
+
+A read through a thread costs two switches, three times the read of a short stream. A read of a few events that
+are in memory does not block, so it runs where it is; but only a try shows whether they are in memory. When a try
+met page faults (it took milliseconds), reads go to threads for a while.
+"""
+
+import time
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from eventflowdb.limits import (
+    INLINE_READ_BYTES_MAX,
+    INLINE_READ_EVENTS_MAX,
+    INLINE_READ_PAUSE_SECONDS,
+    INLINE_READ_SECONDS_MAX,
+)
+from eventflowdb.storage.lmdb_store import CHUNK, Chunk, LmdbStore, ReadBounds, Span
+
+INLINE = ReadBounds(INLINE_READ_EVENTS_MAX, INLINE_READ_BYTES_MAX)
+
+OffThread = Callable[[Callable[[], Chunk]], "Deferred[Chunk]"]
+"""Runs a read on some other thread."""
+
+
+def off_thread(reactor: IReactorFromThreads, pool: ThreadPool) -> OffThread:
+    """Reads on the threads of a pool."""
+    return lambda read: deferToThreadPool(reactor, pool, read)
+
+
+class Reads:
+    """Reads of one store, each answered at once or by a Deferred.
+
+    seconds: a monotonic clock.
+    """
+
+    def __init__(self, store: LmdbStore, run: OffThread, seconds: Callable[[], float] = time.perf_counter) -> None:
+        self._store = store
+        self._run = run
+        self._seconds = seconds
+        self._threads_until = float("-inf")
+
+    def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
+        """Begin to read a stream; see LmdbStore.open_stream."""
+        if limit is not None and limit > INLINE_READ_EVENTS_MAX:
+            return self._run(lambda: self._store.open_stream(stream, version, limit, CHUNK))
+        return self._read_small(lambda: self._store.open_stream(stream, version, limit, INLINE))
+
+    def open_log(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
+        """Begin to read the log; see LmdbStore.open_log."""
+        if limit > INLINE_READ_EVENTS_MAX:
+            return self._run(lambda: self._store.open_log(start, limit, CHUNK))
+        return self._read_small(lambda: self._store.open_log(start, limit, INLINE))
+
+    def read_on(self, span: Span) -> "Deferred[Chunk]":
+        """The next chunk of a read; it has turned out to be a long one."""
+        return self._run(lambda: self._store.read_on(span, CHUNK))
+
+    def _read_small(self, read: Callable[[], Chunk]) -> "Chunk | Deferred[Chunk]":
+        began = self._seconds()
+        if began < self._threads_until:
+            return self._run(read)
+        chunk = read()
+        ended = self._seconds()
+        if ended - began > INLINE_READ_SECONDS_MAX:
+            self._threads_until = ended + INLINE_READ_PAUSE_SECONDS
+        return chunk

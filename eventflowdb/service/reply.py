@@ -1,0 +1,50 @@
+"""What a responder gives: a reply now, later, or in pieces."""
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+
+from eventflowdb.storage.lmdb_store import Chunk, Span
+
+
+class LongReply:
+    """A reply whose beginning is there; the rest is read as the client takes it.
+
+    next: the chunk that is being read, None while the client does not keep up.
+    """
+
+    __slots__ = ("beginning", "next", "rest")
+
+    def __init__(self, beginning: bytes, rest: Span) -> None:
+        self.beginning = beginning
+        self.rest = rest
+        self.next: Deferred[Chunk] | None = None
+
+
+class PendingReply:
+    """A reply that is settled later, once, on the reactor's thread.
+
+    weight_bytes: what its request weighs until then.
+    """
+
+    __slots__ = ("_on_settled", "value", "weight_bytes")
+
+    def __init__(self) -> None:
+        self.value: bytes | LongReply | None = None
+        self.weight_bytes = 0
+        self._on_settled: Callable[[PendingReply], None] | None = None
+
+    def settle(self, value: bytes | LongReply) -> None:
+        """Give the reply."""
+        self.value = value
+        if self._on_settled is not None:
+            self._on_settled(self)
+
+    def when_settled(self, call: "Callable[[PendingReply], None]") -> None:
+        """Have `call` told; at once if the reply is there."""
+        self._on_settled = call
+        if self.value is not None:
+            call(self)
+
+
+Reply = bytes | PendingReply | LongReply

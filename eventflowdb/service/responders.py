@@ -1,0 +1,129 @@
+"""What each command does: one method a command, from a checked argument to a reply."""
+
+from collections.abc import Callable, Sequence
+
+import humanize
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from eventflowdb import __version__
+from eventflowdb.commands.arguments import EVERYTHING, LogRead, StreamRead
+from eventflowdb.errors import EventflowError
+from eventflowdb.events import Append
+from eventflowdb.service.access import DEFAULT_USER, Access
+from eventflowdb.service.database import Database
+from eventflowdb.service.faults import error_of
+from eventflowdb.service.reply import LongReply, PendingReply, Reply
+from eventflowdb.service.session import Session
+from eventflowdb.storage.environment import id_text
+from eventflowdb.storage.lmdb_store import Chunk
+from eventflowdb.wire import replies
+
+Words = Sequence[bytes]
+
+
+class Responders:
+    """The server's answers. seconds: a clock for UPTIME.
+
+    A command with a JSON argument gets it decoded and checked, the others get the request's words.
+    """
+
+    _log = Logger()
+
+    def __init__(self, database: Database, access: Access, seconds: Callable[[], float]) -> None:
+        self._database = database
+        self._access = access
+        self._seconds = seconds
+        self._started = seconds()
+
+    def ping(self, _session: Session, words: Words) -> Reply:
+        """PING: the message back, or PONG."""
+        return replies.PONG if len(words) == 1 else replies.bulk(words[1])
+
+    def auth(self, session: Session, words: Words) -> Reply:
+        """AUTH: also again on a connection that is authenticated, as pools do."""
+        user = words[1] if len(words) == 3 else DEFAULT_USER
+        self._access.authenticate(user, words[-1])
+        session.authenticate()
+        return replies.OK
+
+    def quit(self, session: Session, _words: Words) -> Reply:
+        """QUIT: OK, and the end."""
+        session.end()
+        return replies.OK
+
+    def version(self, _session: Session, _words: Words) -> Reply:
+        """VERSION."""
+        return replies.bulk(__version__.encode())
+
+    def uptime(self, _session: Session, _words: Words) -> Reply:
+        """UPTIME, in words."""
+        seconds = int(self._seconds() - self._started)
+        return replies.bulk(humanize.precisedelta(seconds, format="%d").encode())
+
+    def size(self, _session: Session, _words: Words) -> Reply:
+        """SIZE, in bytes and in words."""
+        size_bytes = self._database.size_bytes()
+        words = humanize.naturalsize(size_bytes).encode()
+        return replies.array([replies.integer(size_bytes), replies.bulk(words)])
+
+    def event_count(self, _session: Session, _words: Words) -> Reply:
+        """EVENTCOUNT."""
+        return replies.integer(self._database.event_count())
+
+    def stream_count(self, _session: Session, _words: Words) -> Reply:
+        """STREAMCOUNT."""
+        return replies.integer(self._database.stream_count())
+
+    def event_count_estimate(self, _session: Session, _words: Words) -> Reply:
+        """EVENTCOUNTEST."""
+        return replies.integer(self._database.event_count_estimate())
+
+    def stream_count_estimate(self, _session: Session, _words: Words) -> Reply:
+        """STREAMCOUNTEST."""
+        return replies.integer(self._database.stream_count_estimate())
+
+    def checksum(self, _session: Session, _words: Words) -> Reply:
+        """CHECKSUM: of an empty log it is the zero ULID and zeros."""
+        head = self._database.head()
+        return replies.bulk_array([id_text(head.last_id).encode(), head.checksum.hex().encode()])
+
+    def add(self, _session: Session, append: Append) -> Reply:
+        """ADD: the stored events, when they are on disk."""
+        reply = PendingReply()
+        self._database.append(append, lambda outcome: reply.settle(_add_reply(outcome)))
+        return reply
+
+    def get(self, _session: Session, read: StreamRead) -> Reply:
+        """GET."""
+        return self._read_reply(self._database.open_stream(read.stream, read.version, read.limit))
+
+    def get_all(self, _session: Session, read: LogRead | Words) -> Reply:
+        """GETALL; without an argument from the beginning."""
+        if not isinstance(read, LogRead):
+            read = EVERYTHING
+        return self._read_reply(self._database.open_log(read.start, read.limit))
+
+    def _read_reply(self, opened: "Chunk | Deferred[Chunk]") -> Reply:
+        if isinstance(opened, Chunk):
+            return _chunk_reply(opened)
+        reply = PendingReply()
+        opened.addCallbacks(
+            lambda chunk: reply.settle(_chunk_reply(chunk)),
+            lambda failure: reply.settle(self._failure_reply(failure)),
+        )
+        return reply
+
+    def _failure_reply(self, failure: Failure) -> bytes:
+        return replies.error(error_of(failure, self._log, "a read failed"))
+
+
+def _add_reply(outcome: list[bytes] | EventflowError) -> bytes:
+    return replies.error(outcome) if isinstance(outcome, EventflowError) else replies.bulk_array(outcome)
+
+
+def _chunk_reply(chunk: Chunk) -> bytes | LongReply:
+    """The whole reply if the chunk is all there is; else its beginning."""
+    beginning = replies.array_start(chunk.total()) + replies.array_items(chunk.records)
+    return beginning + replies.ARRAY_END if chunk.rest is None else LongReply(beginning, chunk.rest)

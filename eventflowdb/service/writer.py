@@ -1,0 +1,130 @@
+"""Group commit: everything that waits goes into one write transaction and one fsync.
+
+Theory of operation. `append` runs on the reactor's thread and only queues. One commit thread takes all that
+waits, commits it, sends the outcomes back in one hop, and takes what has come meanwhile; so a batch waits for
+the previous commit and for nothing else, there is no timer. When nothing waits the thread is given back, and
+the next append asks for it again.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from eventflowdb.errors import EventflowError, StorageFailed
+from eventflowdb.events import Append
+from eventflowdb.limits import BATCH_BYTES_MAX
+from eventflowdb.service.faults import error_of
+from eventflowdb.service.threads import ReactorThread, Worker
+
+Outcome = list[bytes] | EventflowError
+
+
+class AppendingStore(Protocol):
+    """What the writer needs of a store."""
+
+    def append_batch(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        """Store a batch durably; the outcome of each append, in order."""
+
+
+class _Waiting(NamedTuple):
+    append: Append
+    settle: Callable[[Outcome], None]
+
+
+class GroupCommitWriter:
+    """Queues appends and settles each with its outcome, on the reactor's thread.
+
+    worker: one thread that commits; on_failure: told once when the disk failed, after which nothing is stored
+    any more, since what a failed flush left behind is not known.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: AppendingStore,
+        worker: Worker,
+        reactor: ReactorThread,
+        on_failure: Callable[[StorageFailed], None],
+    ) -> None:
+        self._store = store
+        self._worker = worker
+        self._reactor = reactor
+        self._on_failure = on_failure
+        self._waiting: deque[_Waiting] = deque()
+        self._is_committing = False
+        self._failure: StorageFailed | None = None
+        self._idle_waiters: list[Deferred[None]] = []
+
+    def append(self, append: Append, settle: Callable[[Outcome], None]) -> None:
+        """Queue an append. `settle` is called once, with its records when they are on disk, or a refusal."""
+        if self._failure is not None:
+            settle(self._failure)
+            return
+        self._waiting.append(_Waiting(append, settle))
+        if not self._is_committing:
+            self._is_committing = True
+            self._worker.callInThread(self._commit_waiting)
+
+    def when_idle(self) -> "Deferred[None]":
+        """Fires when every append queued so far is settled."""
+        idle: Deferred[None] = Deferred()
+        if self._is_committing:
+            self._idle_waiters.append(idle)
+        else:
+            idle.callback(None)
+        return idle
+
+    def _commit_waiting(self) -> None:
+        """On the commit thread: batch after batch until nothing waits."""
+        while True:
+            batch = self._take_batch()
+            outcomes = self._commit(batch)
+            is_last = not self._waiting or isinstance(outcomes[0], StorageFailed)
+            self._reactor.callFromThread(self._settle, batch, outcomes, is_last)
+            if is_last:
+                return
+
+    def _take_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size_bytes = 0
+        while self._waiting and size_bytes < BATCH_BYTES_MAX:
+            waiting = self._waiting.popleft()
+            batch.append(waiting)
+            size_bytes += waiting.append.size_bytes
+        return batch
+
+    def _commit(self, batch: Sequence[_Waiting]) -> Sequence[Outcome]:
+        try:
+            return self._store.append_batch([waiting.append for waiting in batch])
+        except Exception:
+            return [error_of(Failure(), self._log, "a commit failed")] * len(batch)
+
+    def _settle(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], is_last: bool) -> None:
+        if isinstance(outcomes[0], StorageFailed):
+            self._fail(outcomes[0])
+        # From the end, so that a connection's first reply comes last and its replies leave in one write.
+        for waiting, outcome in zip(reversed(batch), reversed(outcomes), strict=True):
+            waiting.settle(outcome)
+        if is_last:
+            self._rest()
+
+    def _rest(self) -> None:
+        """The commit thread has come back: send it again for what came meanwhile."""
+        if self._waiting:
+            self._worker.callInThread(self._commit_waiting)
+            return
+        self._is_committing = False
+        waiters, self._idle_waiters = self._idle_waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
+
+    def _fail(self, failure: StorageFailed) -> None:
+        self._failure = failure
+        while self._waiting:
+            self._waiting.popleft().settle(failure)
+        self._on_failure(failure)

@@ -1,0 +1,174 @@
+"""The composition root: options, and the service that twistd runs.
+
+What can be refused is refused in `makeService`, before twistd forks: one line, exit status 1. The folder's flock
+and the listening socket are taken there and live on in the child; the LMDB environment, which must not cross a
+fork, is looked at and closed there, and opened in `startService`.
+"""
+
+import os
+import socket
+import time
+from typing import Any, ClassVar, cast
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.threadpool import ThreadPool
+
+from eventflowdb import __version__
+from eventflowdb.config import SETTINGS, Settings, read_settings
+from eventflowdb.errors import StartRefused, StorageFailed
+from eventflowdb.limits import READ_THREADS_MAX, SHUTDOWN_GRACE_SECONDS, SHUTDOWN_NOTICE_SECONDS
+from eventflowdb.service.access import Access
+from eventflowdb.service.budget import InflightBudget
+from eventflowdb.service.database import Database
+from eventflowdb.service.dispatch import Dispatcher
+from eventflowdb.service.estimates import Estimates
+from eventflowdb.service.reads import Reads, off_thread
+from eventflowdb.service.writer import GroupCommitWriter
+from eventflowdb.storage.folder import DataFolder
+from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.transport.listening import bind, fit_clients
+from eventflowdb.transport.resp import RespFactory
+
+
+class Options(usage.Options):
+    """The options of `twistd eventflowdb`: each setting has one, and it beats its environment variable."""
+
+    synopsis = "[options]"
+    longdesc = "Each option has an environment variable of the same meaning, such as MAX_CLIENTS for --max-clients."
+    optParameters: ClassVar[list[list[str | None]]] = [
+        [setting.option, None, None, f"{setting.meaning} [default: {setting.default or 'none'}]"]
+        for setting in SETTINGS
+    ]
+
+    def parseOptions(self, options: Any = None) -> None:
+        """Overridden: a wrong option is answered with one line, not with the whole help."""
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            raise SystemExit(f"eventflowdb: {error}; twistd eventflowdb --help lists the options") from None
+
+
+def makeService(options: Options) -> IService:
+    """The service of one server, with its folder owned and its port bound; SystemExit says why not."""
+    try:
+        settings = read_settings(os.environ, dict(options))
+        folder = DataFolder.claim(settings.data)
+        open_store(settings).close()
+        return EventflowService(settings, folder, bind(settings.interface, settings.port))
+    except StartRefused as refusal:
+        raise SystemExit(f"eventflowdb: {refusal}") from None
+
+
+def open_store(settings: Settings) -> LmdbStore:
+    """The store in the folder of the settings."""
+    return LmdbStore.open(settings.data, map_size=settings.map_size, min_free_bytes=settings.min_free_bytes)
+
+
+class EventflowService(Service):
+    """One server: everything below, put together when twistd starts it and taken down when it stops."""
+
+    _log = Logger()
+
+    def __init__(self, settings: Settings, folder: DataFolder, listener: socket.socket) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._listener = listener
+
+    def startService(self) -> None:
+        """Open the database and take connections."""
+        super().startService()  # type: ignore[no-untyped-call]
+        # Not at the top: importing the reactor installs one, and twistd --reactor comes first.
+        from twisted.internet import reactor  # noqa: PLC0415
+
+        self._reactor: Any = cast(Any, reactor)
+        settings = self._settings
+        self._store = open_store(settings)
+        self._commit_thread = ThreadPool(1, 1, "eventflowdb commits")
+        self._read_threads = ThreadPool(0, READ_THREADS_MAX, "eventflowdb reads")
+        self._commit_thread.start()
+        self._read_threads.start()
+        self._writer = GroupCommitWriter(self._store, self._commit_thread, self._reactor, self._storage_failed)
+        self._estimates = Estimates(self._count, settings.count_interval, self._reactor)
+        reads = Reads(self._store, off_thread(self._reactor, self._read_threads))
+        database = Database(self._store, self._writer, reads, self._estimates)
+        self._dispatcher = Dispatcher(database, Access(settings.password), settings.max_request_bytes, time.monotonic)
+        self._factory = RespFactory(
+            self._dispatcher,
+            InflightBudget(settings.max_inflight_bytes, self._reactor),
+            self._reactor,
+            self._fit_clients(),
+        )
+        self._estimates.start()
+        self._port: IListeningPort = self._reactor.adoptStreamPort(
+            self._listener.fileno(), self._listener.family, self._factory
+        )
+        self._listener.close()
+        self._log.info(
+            "EventflowDB {version} listens on {address}; {data} holds {events} events",
+            version=__version__,
+            address=self._port.getHost(),
+            data=str(settings.data),
+            events=self._store.event_count(),
+        )
+
+    def stopService(self) -> "Deferred[None]":
+        """Answer what was taken in, and close; done within the grace period and one commit."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await _when_stopped(self._port)
+        # For a moment requests on their way here are told that the server goes, rather than cut off.
+        self._dispatcher.shut_down()
+        await deferLater(self._reactor, SHUTDOWN_NOTICE_SECONDS)
+        connections = list(self._factory.connections)
+        for connection in connections:
+            connection.finish()
+        grace = self._reactor.callLater(SHUTDOWN_GRACE_SECONDS, self._cut_connections)
+        await DeferredList([connection.when_lost() for connection in connections])
+        if grace.active():
+            grace.cancel()
+        await self._writer.when_idle()
+        await self._estimates.stop()
+        self._read_threads.stop()
+        self._commit_thread.stop()
+        self._store.close()
+        self._folder.release()
+        self._log.info("EventflowDB has stopped")
+
+    def _cut_connections(self) -> None:
+        for connection in list(self._factory.connections):
+            connection.abort()
+
+    def _count(self) -> "Deferred[tuple[int, int]]":
+        return deferToThreadPool(
+            self._reactor, self._read_threads, lambda: (self._store.event_count(), self._store.stream_count())
+        )
+
+    def _fit_clients(self) -> int:
+        clients_max = fit_clients(self._settings.max_clients)
+        if clients_max < self._settings.max_clients:
+            self._log.warn(
+                "MAX_CLIENTS is lowered from {wished} to {fitting}: the process may not open more files",
+                wished=self._settings.max_clients,
+                fitting=clients_max,
+            )
+        return clients_max
+
+    def _storage_failed(self, failure: StorageFailed) -> None:
+        """After a failed write or flush nobody knows what the disk holds: end, so that a restart reads it anew."""
+        self._log.critical("{failure}; the server stops, since what the disk holds is not known", failure=failure)
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._reactor.stop()
+
+
+async def _when_stopped(port: IListeningPort) -> None:
+    stopped = port.stopListening()
+    if isinstance(stopped, Deferred):
+        await stopped

@@ -1,0 +1,1 @@
+"""Sockets: the Twisted protocol, its factory, and the port."""

@@ -1,0 +1,67 @@
+"""Replies as bytes, RESP2.
+
+An array of events goes out in three kinds of pieces, so that a long one is never built whole: `array_start`,
+then `array_items` any number of times, then ARRAY_END. Inside, each item carries the CRLF that ends what stands
+before it, which spares the copy of cutting it off.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from eventflowdb.errors import EventflowError
+
+OK = b"+OK\r\n"
+PONG = b"+PONG\r\n"
+ARRAY_END = b"\r\n"
+_ERROR_CHARACTERS_MAX = 1000
+"""Some clients close the connection on a line over 16 KiB, and a refused field's name may be of any length."""
+_LINE_BREAKS = str.maketrans("\r\n", "  ")
+# Formatting a header costs twice as much as looking it up.
+_ITEM_HEADERS = tuple(b"\r\n$%d\r\n" % length for length in range(4096))
+
+
+def integer(number: int) -> bytes:
+    """An integer."""
+    return b":%d\r\n" % number
+
+
+def bulk(value: bytes) -> bytes:
+    """A bulk string."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def array(replies: Sequence[bytes]) -> bytes:
+    """An array of replies that are already encoded."""
+    return b"*%d\r\n" % len(replies) + b"".join(replies)
+
+
+def bulk_array(values: Sequence[bytes]) -> bytes:
+    """A whole array of bulk strings."""
+    return array_start(len(values)) + array_items(values) + ARRAY_END
+
+
+def array_start(count: int) -> bytes:
+    """The beginning of an array of `count` bulk strings."""
+    return b"*%d" % count
+
+
+def array_items(values: Iterable[bytes]) -> bytes:
+    """Some bulk strings of an array that has begun."""
+    pieces: list[bytes] = []
+    add = pieces.append
+    for value in values:
+        length = len(value)
+        add(_ITEM_HEADERS[length] if length < 4096 else b"\r\n$%d\r\n" % length)
+        add(value)
+    return b"".join(pieces)
+
+
+def error(refusal: EventflowError) -> bytes:
+    """`-CODE text`, on one line whatever the text holds."""
+    return error_line(f"{refusal.code} {refusal}")
+
+
+def error_line(text: str) -> bytes:
+    """An error whose text begins with its code."""
+    if len(text) > _ERROR_CHARACTERS_MAX:
+        text = text[:_ERROR_CHARACTERS_MAX] + "..."
+    return b"-%b\r\n" % text.translate(_LINE_BREAKS).encode("utf-8", "backslashreplace")
