@@ -1,0 +1,205 @@
+"""Each command as an exchange: the words a client sends, and how it reads the reply.
+
+Shared by all clients: nothing here may import Twisted or a Redis library. A library's reply may hold text as bytes
+or as str, and an error inside an array as any exception; both are understood.
+"""
+
+import reprlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from eventflowdb.client.refusals import UnexpectedReply
+from eventflowdb.errors import InvalidArgument
+from eventflowdb.events import NewEvent, RecordedEvent
+
+T = TypeVar("T")
+
+
+class Size(NamedTuple):
+    """How much of the disk the database takes. words: the same for people, "12.3 kB"."""
+
+    bytes: int
+    words: str
+
+
+class Checksum(NamedTuple):
+    """What the log is up to an event. event_id: ULID of the latest; checksum: 64 hex digits, of the whole log."""
+
+    event_id: str
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange(Generic[T]):
+    """One request and its reply.
+
+    words: the command and its argument; decode: the typed value of a reply, raises UnexpectedReply, or what
+    error the reply holds.
+    """
+
+    words: tuple[bytes, ...]
+    decode: Callable[[object], T]
+
+
+class _Add(msgspec.Struct):
+    stream: str
+    version: int
+    events: Sequence[NewEvent]
+
+
+class _Get(msgspec.Struct, omit_defaults=True):
+    stream: str
+    version: int = 0
+    limit: int = 0
+
+
+class _GetAll(msgspec.Struct, omit_defaults=True):
+    offset: str | None = None
+    after: str | None = None
+    limit: int | None = None
+
+
+def ping(message: str | None = None) -> Exchange[str]:
+    """The message, or PONG."""
+    return Exchange((b"PING",) if message is None else (b"PING", _utf8(message)), _text)
+
+
+def version() -> Exchange[str]:
+    """The server's version, SemVer."""
+    return Exchange((b"VERSION",), _text)
+
+
+def uptime() -> Exchange[str]:
+    """How long the server has been running, in words."""
+    return Exchange((b"UPTIME",), _text)
+
+
+def size() -> Exchange[Size]:
+    """The size of the database."""
+    return Exchange((b"SIZE",), _size)
+
+
+def event_count() -> Exchange[int]:
+    """How many events the log holds."""
+    return Exchange((b"EVENTCOUNT",), _integer)
+
+
+def stream_count() -> Exchange[int]:
+    """How many streams there are."""
+    return Exchange((b"STREAMCOUNT",), _integer)
+
+
+def event_count_estimate() -> Exchange[int]:
+    """How many events the log held when the server last looked."""
+    return Exchange((b"EVENTCOUNTEST",), _integer)
+
+
+def stream_count_estimate() -> Exchange[int]:
+    """How many streams there were when the server last looked."""
+    return Exchange((b"STREAMCOUNTEST",), _integer)
+
+
+def checksum() -> Exchange[Checksum]:
+    """The latest event's id and the checksum of the log up to it."""
+    return Exchange((b"CHECKSUM",), _checksum)
+
+
+def add(stream: str | UUID, version: int, events: Sequence[NewEvent]) -> Exchange[list[RecordedEvent]]:
+    """Events to be stored together at the end of a stream that holds `version` events."""
+    return Exchange((b"ADD", _json(_Add(str(stream), version, events))), _events)
+
+
+def get(stream: str | UUID, version: int = 0, limit: int = 0) -> Exchange[list[RecordedEvent]]:
+    """The events of a stream after its first `version`, at most `limit` unless that is 0."""
+    return Exchange((b"GET", _json(_Get(str(stream), version, limit))), _events)
+
+
+def get_all(
+    *, offset: str | None = None, after: str | None = None, limit: int | None = None
+) -> Exchange[list[RecordedEvent]]:
+    """The events of the log from the id `offset` on, or past the id `after`; limit None: as many as the server says."""
+    argument = _GetAll(offset, after, limit)
+    return Exchange((b"GETALL",) if argument == _GetAll() else (b"GETALL", _json(argument)), _events)
+
+
+def _json(argument: msgspec.Struct) -> bytes:
+    try:
+        return msgspec.json.encode(argument)
+    except UnicodeEncodeError as error:
+        raise _not_unicode(error) from None
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise _not_unicode(error) from None
+
+
+def _not_unicode(error: UnicodeEncodeError) -> InvalidArgument:
+    half = error.object[error.start : error.end]
+    return InvalidArgument(f"a string holds half of a surrogate pair, {half!a}, which UTF-8 cannot carry")
+
+
+_decode_event = msgspec.json.Decoder(RecordedEvent).decode
+
+
+def _events(reply: object) -> list[RecordedEvent]:
+    items = _array(reply)
+    try:
+        return [_decode_event(item) for item in items]
+    except msgspec.DecodeError as error:
+        raise UnexpectedReply(f"the server sent something else than an event: {error}") from error
+    except TypeError:
+        raise _unexpected("an array of events", items) from None
+
+
+def _array(reply: object) -> list[Any]:
+    if not isinstance(reply, list):
+        raise _unexpected("an array", reply)
+    for item in reply:
+        if isinstance(item, Exception):
+            raise item
+    return reply
+
+
+def _text(reply: object) -> str:
+    if isinstance(reply, bytes):
+        try:
+            return reply.decode()
+        except UnicodeDecodeError:
+            raise _unexpected("UTF-8", reply) from None
+    if isinstance(reply, str):
+        return reply
+    raise _unexpected("a string", reply)
+
+
+def _integer(reply: object) -> int:
+    if type(reply) is int:
+        return reply
+    raise _unexpected("an integer", reply)
+
+
+def _size(reply: object) -> Size:
+    number, words = _pair(reply)
+    return Size(_integer(number), _text(words))
+
+
+def _checksum(reply: object) -> Checksum:
+    event_id, checksum = _pair(reply)
+    return Checksum(_text(event_id), _text(checksum))
+
+
+def _pair(reply: object) -> tuple[object, object]:
+    items = _array(reply)
+    if len(items) != 2:
+        raise _unexpected("an array of two", reply)
+    return items[0], items[1]
+
+
+def _unexpected(wanted: str, reply: object) -> UnexpectedReply:
+    return UnexpectedReply(f"expected {wanted} from the server, got {reprlib.repr(reply)}")

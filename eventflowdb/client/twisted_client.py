@@ -1,0 +1,225 @@
+"""The Twisted client: one method per command, each returning a Deferred of typed values.
+
+Everything here belongs to the reactor's thread.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import ParamSpec, Protocol, TypeVar
+from uuid import UUID
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+
+from eventflowdb.client import exchanges
+from eventflowdb.client.connections import ConnectionPool
+from eventflowdb.client.exchanges import Checksum, Exchange, Size
+from eventflowdb.client.replies import Reply
+from eventflowdb.errors import InvalidArgument
+from eventflowdb.events import NewEvent, RecordedEvent
+
+PORT_DEFAULT = 6543
+PAGE_EVENTS_DEFAULT = 1000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Connections(Protocol):
+    """What the client sends its requests over."""
+
+    def request(self, *words: bytes) -> "Deferred[Reply]":
+        """One request; the Deferred fires with the reply, or fails with the error that it is."""
+
+    async def close(self) -> None:
+        """Let the server answer what it was asked, then close."""
+
+    async def abort(self) -> None:
+        """Close at once."""
+
+
+class EventflowClient:
+    """A client of one server. Made by `connect` or `connect_lazily`.
+
+    Every Deferred may fail with: what the server refused, by its class in eventflowdb.errors; UnknownRefusal, with
+    the reply's own code, for a code not among them; ConnectionLost if the connection went away before the reply
+    came, so that nobody knows whether the request was carried out; NotConnected if it was never sent;
+    UnexpectedReply if the server does not answer as an EventflowDB does; InvalidArgument already here for a string
+    that UTF-8 cannot carry. Nothing is ever sent a second time.
+
+    Cancelling a Deferred, and so `addTimeout`, takes back a request that still waits for a connection; of one that
+    was sent it only drops the reply.
+
+    Over one connection (the default) requests are carried out in the order they were made, without waiting for
+    replies. Over several there is no order between requests of which none has been answered yet.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def ping(self, message: str | None = None) -> "Deferred[str]":
+        """Fires with the message, or with "PONG"."""
+        return self._exchange(exchanges.ping, message)
+
+    def version(self) -> "Deferred[str]":
+        """Fires with the server's version, SemVer."""
+        return self._exchange(exchanges.version)
+
+    def uptime(self) -> "Deferred[str]":
+        """Fires with how long the server has been running, in words."""
+        return self._exchange(exchanges.uptime)
+
+    def size(self) -> "Deferred[Size]":
+        """Fires with the size of the database: bytes, and the same in words."""
+        return self._exchange(exchanges.size)
+
+    def event_count(self) -> "Deferred[int]":
+        """Fires with how many events the log holds."""
+        return self._exchange(exchanges.event_count)
+
+    def stream_count(self) -> "Deferred[int]":
+        """Fires with how many streams there are."""
+        return self._exchange(exchanges.stream_count)
+
+    def event_count_estimate(self) -> "Deferred[int]":
+        """Fires with how many events the log held when the server last looked, about a second ago."""
+        return self._exchange(exchanges.event_count_estimate)
+
+    def stream_count_estimate(self) -> "Deferred[int]":
+        """Fires with how many streams there were when the server last looked, about a second ago."""
+        return self._exchange(exchanges.stream_count_estimate)
+
+    def checksum(self) -> "Deferred[Checksum]":
+        """Fires with the latest event's id and the checksum of the log up to it; of an empty log, all zeros."""
+        return self._exchange(exchanges.checksum)
+
+    def add(self, stream: str | UUID, version: int, events: Sequence[NewEvent]) -> "Deferred[list[RecordedEvent]]":
+        """Store events at the end of a stream, all or none; fires with them as stored once they are on disk.
+
+        version: how many events the stream holds already, 0 for a new one. Fails with WrongExpectedVersion if it
+        holds another number; with ConnectionLost when it is unknown whether they were stored.
+        """
+        return self._exchange(exchanges.add, stream, version, events)
+
+    def get(self, stream: str | UUID, version: int = 0, limit: int = 0) -> "Deferred[list[RecordedEvent]]":
+        """Fires with a stream's events after its first `version`, at most `limit`; 0 means all.
+
+        An empty list where there are none, also for a stream that does not exist.
+        """
+        return self._exchange(exchanges.get, stream, version, limit)
+
+    def get_all(
+        self, *, offset: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> "Deferred[list[RecordedEvent]]":
+        """Fires with events in the order of the log, at most `limit` (absent or 0: 100).
+
+        They begin with the event whose id is `offset`, or with the one past the id `after`; the server refuses
+        both at once. Fewer than `limit` means that the log ended there.
+        """
+        return self._exchange(exchanges.get_all, offset=offset, after=after, limit=limit)
+
+    async def read_all(
+        self, *, after: str | None = None, page_events: int = PAGE_EVENTS_DEFAULT
+    ) -> AsyncIterator[RecordedEvent]:
+        """Every event of the log past the id `after`, in order, up to where the log ends when it gets there.
+
+        One page of `page_events` (at least 1) is asked for, and held in memory, at a time; choose it by how large
+        your events are.
+        To go on later, keep the id of the last event you are done with. Raises what `get_all` fails with.
+        """
+        if page_events < 1:
+            raise InvalidArgument(f"page_events: expected at least 1, got {page_events}")
+        while True:
+            page = await self.get_all(after=after, limit=page_events)
+            for event in page:
+                yield event
+            if len(page) < page_events:
+                return
+            after = page[-1].id
+
+    def disconnect(self) -> "Deferred[None]":
+        """Close: requests already sent are still answered, others fail with NotConnected. Fires when all is closed.
+
+        It waits as long as the server takes; `abort` does not.
+        """
+        return Deferred.fromCoroutine(self._connections.close())
+
+    def abort(self) -> "Deferred[None]":
+        """Close at once: requests under way fail with ConnectionLost. Fires when all is closed."""
+        return Deferred.fromCoroutine(self._connections.abort())
+
+    def _exchange(self, make: Callable[P, Exchange[T]], *args: P.args, **options: P.kwargs) -> "Deferred[T]":
+        try:
+            exchange = make(*args, **options)
+        except InvalidArgument as error:
+            return fail(error)
+        return self._connections.request(*exchange.words).addCallback(exchange.decode)
+
+
+def connect(
+    reactor: object,
+    host: str = "127.0.0.1",
+    port: int = PORT_DEFAULT,
+    *,
+    endpoint: IStreamClientEndpoint | None = None,
+    password: str | None = None,
+    user: str | None = None,
+    pool_size: int = 1,
+    connect_timeout_seconds: float = 30.0,
+    reply_timeout_seconds: float | None = None,
+) -> "Deferred[EventflowClient]":
+    """Fires with a client when it is connected; fails at once if it cannot connect.
+
+    Fails with NotConnected if the server cannot be reached, with WrongPassword if it refuses the password.
+    Once connected, a connection that is lost is made anew, for ever: after 0.1 s, then after pauses that grow to
+    10 s. What was under way on it fails with ConnectionLost; what is asked meanwhile waits, without bound, and is
+    then sent. If the server no longer takes the password, the client gives up and all requests fail with that.
+
+    reactor: the global reactor (`twisted.internet.reactor`, or what `react` passes), as txredisapi uses no other.
+    endpoint: where to connect instead of to host and port: a UNIX socket, TLS.
+    password: None if the server asks for none. It is sent anew on every connection.
+    pool_size: the number of connections; each request goes to any of them.
+    connect_timeout_seconds: for one attempt to host and port.
+    reply_timeout_seconds: when a reply, whole, takes longer than this, its connection is closed and everything
+    under way on it fails with ConnectionLost; None waits for ever.
+    """
+    pool = ConnectionPool(
+        endpoint or HostnameEndpoint(reactor, host, port, timeout=connect_timeout_seconds),
+        IReactorTime(reactor),
+        pool_size=pool_size,
+        password=password,
+        user=user,
+        reply_timeout_seconds=reply_timeout_seconds,
+        is_eager=True,
+    )
+    return pool.connect().addCallback(lambda _: EventflowClient(pool))
+
+
+def connect_lazily(
+    reactor: object,
+    host: str = "127.0.0.1",
+    port: int = PORT_DEFAULT,
+    *,
+    endpoint: IStreamClientEndpoint | None = None,
+    password: str | None = None,
+    user: str | None = None,
+    pool_size: int = 1,
+    connect_timeout_seconds: float = 30.0,
+    reply_timeout_seconds: float | None = None,
+) -> EventflowClient:
+    """A client at once, which connects meanwhile and keeps trying for ever; otherwise as `connect`.
+
+    Requests wait, without bound, until it is connected: use `addTimeout` to wait less. A refused password fails
+    them with WrongPassword.
+    """
+    pool = ConnectionPool(
+        endpoint or HostnameEndpoint(reactor, host, port, timeout=connect_timeout_seconds),
+        IReactorTime(reactor),
+        pool_size=pool_size,
+        password=password,
+        user=user,
+        reply_timeout_seconds=reply_timeout_seconds,
+        is_eager=False,
+    )
+    pool.connect()
+    return EventflowClient(pool)

@@ -1,0 +1,143 @@
+"""Each command sends the bytes that the contract says, and reads its reply into typed values."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from eventflowdb.client import exchanges
+from eventflowdb.client.exchanges import Checksum, Exchange, Size
+from eventflowdb.client.refusals import UnexpectedReply
+from eventflowdb.errors import CorruptRecord, InvalidArgument
+from eventflowdb.events import NewEvent
+
+from .samples import EVENT, EVENT_JSON, STREAM
+
+ZERO_ID = "0" * 26
+DIGITS = "1234567890" * 6 + "1234"
+
+
+@pytest.mark.parametrize(
+    ("exchange", "words"),
+    [
+        (exchanges.ping(), (b"PING",)),
+        (exchanges.ping(""), (b"PING", b"")),
+        (exchanges.ping("Zoë\r\n"), (b"PING", "Zoë\r\n".encode())),
+        (exchanges.version(), (b"VERSION",)),
+        (exchanges.uptime(), (b"UPTIME",)),
+        (exchanges.size(), (b"SIZE",)),
+        (exchanges.event_count(), (b"EVENTCOUNT",)),
+        (exchanges.stream_count(), (b"STREAMCOUNT",)),
+        (exchanges.event_count_estimate(), (b"EVENTCOUNTEST",)),
+        (exchanges.stream_count_estimate(), (b"STREAMCOUNTEST",)),
+        (exchanges.checksum(), (b"CHECKSUM",)),
+        (
+            exchanges.add(STREAM, 0, [NewEvent(type="Opened", data="")]),
+            (b"ADD", b'{"stream":"%b","version":0,"events":[{"type":"Opened","data":""}]}' % STREAM.encode()),
+        ),
+        (
+            exchanges.add(
+                UUID(STREAM),
+                7,
+                (NewEvent(type="A", data="é", metadata="", causation_id=EVENT.id, correlation_id=EVENT.id),),
+            ),
+            (
+                b"ADD",
+                (
+                    f'{{"stream":"{STREAM}","version":7,"events":[{{"type":"A","data":"é","metadata":"",'
+                    f'"causation_id":"{EVENT.id}","correlation_id":"{EVENT.id}"}}]}}'
+                ).encode(),
+            ),
+        ),
+        (exchanges.get(STREAM), (b"GET", b'{"stream":"%b"}' % STREAM.encode())),
+        (exchanges.get(UUID(STREAM), 3, 2), (b"GET", b'{"stream":"%b","version":3,"limit":2}' % STREAM.encode())),
+        (exchanges.get_all(), (b"GETALL",)),
+        (exchanges.get_all(limit=0), (b"GETALL", b'{"limit":0}')),
+        (exchanges.get_all(offset=ZERO_ID), (b"GETALL", b'{"offset":"%b"}' % ZERO_ID.encode())),
+        (exchanges.get_all(after=ZERO_ID, limit=5), (b"GETALL", b'{"after":"%b","limit":5}' % ZERO_ID.encode())),
+    ],
+)
+def test_a_command_is_sent_as_a_word_and_one_argument(exchange: Exchange[object], words: tuple[bytes, ...]) -> None:
+    assert exchange.words == words
+
+
+@pytest.mark.parametrize(
+    ("exchange", "reply", "value"),
+    [
+        (exchanges.ping(), "PONG", "PONG"),
+        (exchanges.ping(), b"PONG", "PONG"),
+        (exchanges.ping("42"), b"42", "42"),
+        (exchanges.ping("1e5"), b"1e5", "1e5"),
+        (exchanges.ping(""), b"", ""),
+        (exchanges.version(), b"1.2", "1.2"),
+        (exchanges.uptime(), b"1 second", "1 second"),
+        (exchanges.size(), [12345, b"12.3 kB"], Size(bytes=12345, words="12.3 kB")),
+        (exchanges.event_count(), 2**53 - 1, 2**53 - 1),
+        (exchanges.stream_count(), 0, 0),
+        (exchanges.event_count_estimate(), 1, 1),
+        (exchanges.stream_count_estimate(), 2, 2),
+        (exchanges.checksum(), [ZERO_ID.encode(), DIGITS.encode()], Checksum(event_id=ZERO_ID, checksum=DIGITS)),
+        (exchanges.checksum(), [ZERO_ID, DIGITS], Checksum(event_id=ZERO_ID, checksum=DIGITS)),
+        (exchanges.add(STREAM, 0, []), [EVENT_JSON], [EVENT]),
+        (exchanges.get(STREAM), [], []),
+        (exchanges.get(STREAM), [EVENT_JSON.decode()], [EVENT]),
+        (exchanges.get_all(), [EVENT_JSON, EVENT_JSON], [EVENT, EVENT]),
+        (exchanges.get_all(), [EVENT_JSON[:-1] + b',"later":{"a":1}}'], [EVENT]),
+    ],
+)
+def test_a_reply_is_read_into_typed_values(exchange: Exchange[object], reply: object, value: object) -> None:
+    decoded = exchange.decode(reply)
+    assert decoded == value
+    assert type(decoded) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "reply"),
+    [
+        (exchanges.ping(), 1),
+        (exchanges.ping("x"), b"\xff"),
+        (exchanges.version(), None),
+        (exchanges.event_count(), b"1"),
+        (exchanges.event_count(), True),
+        (exchanges.size(), [1]),
+        (exchanges.size(), [b"1", b"1 B"]),
+        (exchanges.checksum(), b"0"),
+        (exchanges.get(STREAM), b"OK"),
+        (exchanges.get(STREAM), [None]),
+        (exchanges.get(STREAM), [1]),
+        (exchanges.get(STREAM), [b"{}"]),
+        (exchanges.get(STREAM), [EVENT_JSON[:-1]]),
+        (exchanges.get(STREAM), [b"\xff"]),
+        (exchanges.get(STREAM), [EVENT_JSON, b"x" * 1_000_000]),
+    ],
+)
+def test_another_reply_is_refused_in_a_short_sentence(exchange: Exchange[object], reply: object) -> None:
+    with pytest.raises(UnexpectedReply) as refused:
+        exchange.decode(reply)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("exchange", [exchanges.get_all(), exchanges.checksum(), exchanges.size()])
+def test_an_error_inside_an_array_is_raised(exchange: Exchange[object]) -> None:
+    with pytest.raises(CorruptRecord):
+        exchange.decode([EVENT_JSON, CorruptRecord("record 2 does not match its checksum")])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: exchanges.add(STREAM, 0, [NewEvent(type="A", data="\ud800")]),
+        lambda: exchanges.get("\udfff"),
+        lambda: exchanges.ping("a\ud800b"),
+    ],
+)
+def test_half_a_surrogate_pair_is_refused_in_words(make: Callable[[], object]) -> None:
+    with pytest.raises(InvalidArgument, match=r"half of a surrogate pair, '\\ud"):
+        make()
+
+
+def test_an_event_comes_back_character_for_character() -> None:
+    data = "".join(map(chr, [*range(0x300), 0x2028, 0xFFFF, 0x10FFFF])) * 100
+    event = msgspec.structs.replace(EVENT, data=data, metadata=data[::-1])
+    assert exchanges.get(STREAM).decode([msgspec.json.encode(event)]) == [event]

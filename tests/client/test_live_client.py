@@ -1,0 +1,167 @@
+"""The Twisted client and a real server; and the programs of docs/client.md, run as they stand there."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import TestCase
+
+from eventflowdb import __version__
+from eventflowdb.client.refusals import ConnectionLost
+from eventflowdb.client.twisted_client import EventflowClient, connect, connect_lazily
+from eventflowdb.errors import InvalidArgument, NotAuthenticated, WrongExpectedVersion, WrongPassword
+from eventflowdb.events import NewEvent, RecordedEvent
+from eventflowdb.ids import ZERO_ULID
+from eventflowdb.limits import MIB
+from tests.conftest import StartServer
+from tests.system.installation import ROOT, Installation, run
+from tests.system.server import Server
+
+pytestmark = pytest.mark.system
+
+PASSWORD = "open sésame"
+OPENED = NewEvent(type="Opened", data="")
+GUIDE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"^```python\n(.*?)^```\n.*?^```text\n(.*?)^```\n", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+class LiveClientTest(TestCase):
+    """A server with a password, and a client of it."""
+
+    timeout = 120
+
+    @pytest.fixture(autouse=True)
+    def _server(self, start_server: StartServer) -> None:
+        self.start: Callable[..., Server] = start_server
+        self.server = start_server(PASSWORD=PASSWORD)
+
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
+        self.port = self.server.port
+        self.client = await connect(reactor, port=self.port, password=PASSWORD)
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        await self.client.abort()
+
+    async def positions(self, client: EventflowClient, page_events: int) -> list[int]:
+        """Where the events of the whole log stand, as it is read page by page."""
+        return [event.position async for event in client.read_all(page_events=page_events)]
+
+    async def test_an_empty_server_answers_every_command(self) -> None:
+        client = self.client
+        assert await client.ping() == "PONG"
+        assert await client.ping("42") == "42"
+        assert await client.version() == __version__
+        assert "second" in await client.uptime()
+        assert (await client.size()).bytes > 0
+        assert (await client.size()).words.endswith("B")
+        assert await client.checksum() == (ZERO_ULID, "0" * 64)
+        counts = [client.event_count, client.stream_count, client.event_count_estimate, client.stream_count_estimate]
+        assert [await count() for count in counts] == [0, 0, 0, 0]
+        assert await client.get(uuid4()) == []
+        assert await client.get_all() == []
+
+    async def test_events_come_back_as_they_were_stored(self) -> None:
+        stream = uuid4()
+        cause = (await self.client.add(stream, 0, [OPENED]))[0]
+        data = "42\r\n\0\N{SNOWMAN}\U0010ffff" * 10_000
+        effect = NewEvent(type="42", data=data, metadata="", causation_id=cause.id, correlation_id=cause.id)
+        stored = await self.client.add(str(stream).upper(), 1, [effect, OPENED])
+        assert [(event.version, event.position) for event in stored] == [(1, 2), (2, 3)]
+        assert stored[0] == RecordedEvent(
+            id=stored[0].id,
+            stream=str(stream),
+            version=1,
+            position=2,
+            type="42",
+            data=data,
+            metadata="",
+            causation_id=cause.id,
+            correlation_id=cause.id,
+            added_at=stored[0].added_at,
+        )
+        assert await self.client.get(stream) == [cause, *stored]
+        assert await self.client.get(stream, 1, 1) == stored[:1]
+        assert await self.client.get_all(offset=cause.id) == [cause, *stored]
+        assert await self.client.get_all(after=cause.id, limit=1) == stored[:1]
+        assert (await self.client.checksum()).event_id == stored[1].id
+        assert await self.client.event_count() == 3
+        assert await self.client.stream_count() == 1
+
+    async def test_requests_need_not_wait_for_each_other(self) -> None:
+        stream = uuid4()
+        added = [self.client.add(stream, version, [OPENED]) for version in range(200)]
+        read = self.client.get(stream)
+        stored = [event for (event,) in await gatherResults(added)]
+        assert await read == stored
+
+    async def test_the_whole_log_is_read_in_pages_of_any_size(self) -> None:
+        await gatherResults([self.client.add(uuid4(), 0, [OPENED] * 500) for _ in range(20)])
+        everything = list(range(1, 10_001))
+        assert await self.positions(self.client, 1000) == everything
+        assert await self.positions(self.client, 777) == everything
+        assert len(await self.client.get_all(limit=10_000)) == 10_000
+
+    async def test_the_largest_event_goes_in_and_comes_out(self) -> None:
+        large = NewEvent(type="Large", data="x" * (16 * MIB - 1000))
+        (stored,) = await self.client.add(uuid4(), 0, [large])
+        assert stored.data == large.data
+        assert await self.client.get(stored.stream) == [stored]
+
+    async def test_a_refused_append_says_what_the_stream_holds(self) -> None:
+        stream = uuid4()
+        await self.client.add(stream, 0, [OPENED, OPENED])
+        with pytest.raises(WrongExpectedVersion) as refused:
+            await self.client.add(stream, 1, [OPENED])
+        error = refused.value
+        assert (UUID(error.stream), error.expected, error.actual) == (stream, 1, 2)
+
+    async def test_a_wrong_argument_is_named(self) -> None:
+        with pytest.raises(InvalidArgument, match=r"^events\[1\]\.type: "):
+            await self.client.add(uuid4(), 0, [OPENED, NewEvent(type="", data="")])
+        with pytest.raises(InvalidArgument):
+            await self.client.get_all(offset=ZERO_ULID, after=ZERO_ULID)
+
+    async def test_who_has_no_password_or_a_wrong_one_is_told(self) -> None:
+        with pytest.raises(WrongPassword):
+            await connect(reactor, port=self.port, password="wrong")
+        stranger = await connect(reactor, port=self.port)
+        with pytest.raises(NotAuthenticated):
+            await stranger.event_count()
+        await stranger.disconnect()
+
+    async def test_a_pool_serves_like_one_connection(self) -> None:
+        client = connect_lazily(reactor, port=self.port, password=PASSWORD, pool_size=5)
+        await gatherResults([client.add(uuid4(), 0, [OPENED]) for _ in range(100)])
+        assert await client.event_count() == 100
+        await client.disconnect()
+
+    async def test_the_client_goes_on_after_the_server_was_killed_and_started_again(self) -> None:
+        stream = uuid4()
+        stored = await self.client.add(stream, 0, [OPENED])
+        self.server.kill()
+        with pytest.raises(ConnectionLost):
+            await self.client.ping()
+        waiting = self.client.get(stream)
+        self.start(PASSWORD=PASSWORD, PORT=str(self.port))
+        assert await waiting == stored
+
+
+def test_the_guide_holds_programs() -> None:
+    assert len(PROGRAMS) == GUIDE.count("```python") == 3
+
+
+@pytest.mark.parametrize(("program", "printed"), PROGRAMS, ids=["write", "conflict", "follow"])
+def test_a_program_of_the_guide_prints_what_stands_below_it(
+    program: str, printed: str, server: Server, installation: Installation, tmp_path: Path
+) -> None:
+    # The guide's programs talk to the default port; here another server may have it.
+    port = str(server.port)
+    for call in ("connect(reactor)", "connect_lazily(reactor)"):
+        program = program.replace(call, f"{call[:-1]}, port={port})")
+    source = tmp_path / "program.py"
+    source.write_text(program.replace("6543", port), encoding="utf-8")
+    assert run(["python", "-W", "error", str(source)], tmp_path, installation.environment()) == printed
