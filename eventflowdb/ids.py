@@ -5,6 +5,7 @@ Inside the server an event id is its 16 bytes, big-endian, so that the order of 
 
 import os
 import re
+from functools import lru_cache
 
 from ulid import ULID
 
@@ -15,17 +16,17 @@ _RANDOM_END = 1 << _RANDOM_BITS
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 _DIGITS = str.maketrans(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
-_ULID_TEXT = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+# Matched before upper(), which would make an S of the long s, and two of a sharp s.
+_ULID_TEXT = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII | re.IGNORECASE)
 _UUID_TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _NIL_UUID = "00000000-0000-0000-0000-000000000000"
 
 
 def find_ulid_bytes(text: str) -> bytes | None:
     """The 16 bytes of a ULID in its 26 characters, either case; None where the text is not one."""
-    upper = text.upper()
-    if _ULID_TEXT.fullmatch(upper) is None:
+    if _ULID_TEXT.fullmatch(text) is None:
         return None
-    return int(upper.translate(_DIGITS), 32).to_bytes(ULID_BYTES, "big")
+    return int(text.upper().translate(_DIGITS), 32).to_bytes(ULID_BYTES, "big")
 
 
 def ulid_text(number: int) -> str:
@@ -40,9 +41,15 @@ def ulid_texts(first: int, count: int) -> list[str]:
     for number in range(first, first + count):
         if number >> 20 != high:
             high = number >> 20
-            prefix = ulid_text(number)[:22]
+            prefix = _prefix(high)
         texts.append(f"{prefix}{_PAIRS[(number >> 10) & 1023]}{_PAIRS[number & 1023]}")
     return texts
+
+
+@lru_cache(maxsize=16)
+def _prefix(high: int) -> str:
+    """The first 22 characters of the ids that begin with these 108 bits; those of a batch share them."""
+    return ulid_text(high << 20)[:22]
 
 
 def next_ids(now_us: int, last_us: int, last_id: int, count: int) -> tuple[int, int]:
@@ -55,12 +62,11 @@ def next_ids(now_us: int, last_us: int, last_id: int, count: int) -> tuple[int, 
     if us // 1000 > last_id >> _RANDOM_BITS:
         # The random part starts in its lower half, so that counting on cannot reach the next millisecond.
         return int(ULID.from_timestamp(us // 1000)) & ~(1 << (_RANDOM_BITS - 1)), us
-    first = last_id + 1
-    if first % _RANDOM_END + count > _RANDOM_END:
+    if last_id % _RANDOM_END + count >= _RANDOM_END:
         # Only after 2^79 ids in one millisecond, or a log that came from elsewhere: go on in the next one.
-        us = ((first >> _RANDOM_BITS) + 1) * 1000
+        us = ((last_id >> _RANDOM_BITS) + 1) * 1000
         return (us // 1000) << _RANDOM_BITS | int.from_bytes(os.urandom(9), "big"), us
-    return first, us
+    return last_id + 1, us
 
 
 def find_stream_id(text: str) -> str | None:

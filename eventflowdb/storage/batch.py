@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from eventflowdb.errors import EventflowError, InvalidArgument, WrongExpectedVersion
+from eventflowdb.errors import CorruptRecord, EventflowError, InvalidArgument, WrongExpectedVersion
 from eventflowdb.events import Append, NewEvent, RecordedEvent
 from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
@@ -45,6 +45,9 @@ class Batch:
 
     def stage(self, append: Append) -> Outcome:
         """Check one append and stage its entries; a refusal is a value, since it hinders no other append."""
+        if not append.events:
+            # It would leave a stream that has a number but no events.
+            return InvalidArgument("events: expected one or more")
         try:
             known = self._known_streams.get(append.stream) or self._environment.find_stream(self._txn, append.stream)
             actual = 0 if known is None else known[1]
@@ -52,12 +55,13 @@ class Batch:
                 return WrongExpectedVersion.of(append.stream, append.expected_version, actual)
             if actual + len(append.events) > STREAM_EVENTS_MAX:
                 return InvalidArgument(f"stream: {append.stream} would hold more than {STREAM_EVENTS_MAX} events")
-            correlations = self._correlate(append.events)
+            ids = ulid_texts(self._next_id, len(append.events))
+            correlations = self._correlate(append.events, ids)
         except EventflowError as error:
             return error
         number = self._new_stream(append.stream) if known is None else known[0]
         self._known_streams[append.stream] = (number, actual + len(append.events))
-        return self._stage_events(append, number, actual, correlations)
+        return self._stage_events(append, number, actual, ids, correlations)
 
     def write(self) -> bool:
         """Write what is staged and the new head into the transaction; False where there is nothing."""
@@ -65,7 +69,10 @@ class Batch:
             return False
         txn, environment = self._txn, self._environment
         txn.cursor(environment.streams).putmulti(self._new_streams)
-        txn.cursor(environment.log).putmulti(self._log_entries, append=True)
+        _, added_count = txn.cursor(environment.log).putmulti(self._log_entries, append=True)
+        if added_count != len(self._log_entries):
+            # putmulti passes over what it cannot append, without an error.
+            raise CorruptRecord("the log goes on beyond its head; restore from a backup")
         # In key order neighbours share pages; the entries of one stream stay in order, since versions grow.
         self._index_entries.sort()
         txn.cursor(environment.stream_events).putmulti(self._index_entries, dupdata=True)
@@ -79,11 +86,11 @@ class Batch:
         self._new_streams.append((layout.stream_key(stream), number))
         return number
 
-    def _correlate(self, events: Sequence[NewEvent]) -> list[str]:
+    def _correlate(self, events: Sequence[NewEvent], ids: Sequence[str]) -> list[str]:
         """The correlation id of each event, in order, before any of them is staged."""
         correlations: list[str] = []
         own: dict[str, str] = {}
-        for event, event_id in zip(events, ulid_texts(self._next_id, len(events)), strict=True):
+        for event, event_id in zip(events, ids, strict=True):
             cause = event.causation_id
             correlation = event.correlation_id
             if correlation is None:
@@ -101,10 +108,11 @@ class Batch:
         record = None if key is None else self._environment.find_record(self._txn, key)
         return cause if record is None else decode_record(record).correlation_id
 
-    def _stage_events(self, append: Append, number: bytes, version: int, correlations: list[str]) -> list[bytes]:
+    def _stage_events(
+        self, append: Append, number: bytes, version: int, ids: Sequence[str], correlations: Sequence[str]
+    ) -> list[bytes]:
         stream, added_at, position, checksum = append.stream, self._added_at, self._position, self._checksum
         id_number = self._next_id
-        ids = ulid_texts(id_number, len(append.events))
         records: list[bytes] = []
         for event, event_id, correlation_id in zip(append.events, ids, correlations, strict=True):
             position += 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from eventflowdb.errors import StartRefused
 
 LOCK_NAME = "lock"
+_MOUNTINFO = Path("/proc/self/mountinfo")
 # LMDB's readers share memory through a mapped file, and flock and fsync mean little over a network.
 _NETWORK_FILE_SYSTEMS = frozenset(
     "nfs nfs3 nfs4 cifs smb3 smbfs 9p afs ceph lustre gpfs ocfs2 gfs2 beegfs vboxsf prl_fs "
@@ -22,14 +23,15 @@ class DataFolder:
         self._lock_fd = lock_fd
 
     @classmethod
-    def claim(cls, path: Path) -> "DataFolder":
+    def claim(cls, path: Path, mountinfo: Path = _MOUNTINFO) -> "DataFolder":
         """Make the folder if absent (0700) and own it; StartRefused, in one line, where that cannot be.
 
         The lock is inherited over a fork and ends with the last process that holds it, however it ends.
+        mountinfo: where the system lists its mounts.
         """
         try:
             _make_folder(path)
-            kind = file_system_of(path)
+            kind = file_system_of(path, mountinfo)
             if kind in _NETWORK_FILE_SYSTEMS:
                 raise StartRefused(
                     f"DATA {path} is on a network file system ({kind}), where locks and fsync cannot be "
@@ -61,13 +63,14 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def file_system_of(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> str | None:
+def file_system_of(path: Path, mountinfo: Path = _MOUNTINFO) -> str | None:
     """The type of the file system that holds `path` ("ext4"); None where the system does not say.
 
     The format is proc_pid_mountinfo(5): the fifth field is the mount point, the type follows a lone "-".
     """
     try:
-        lines = mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        # Not splitlines(): a mount point may hold what Unicode counts as line ends, only \n is escaped.
+        lines = mountinfo.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n").split("\n")
     except OSError:
         return None
     target = path.resolve()
@@ -83,10 +86,12 @@ def file_system_of(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -
 
 
 def _make_folder(path: Path) -> None:
-    if path.is_dir():
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    if not missing:
         return
     path.mkdir(mode=0o700, parents=True)
-    sync_folder(path.parent)
+    for folder in missing:
+        sync_folder(folder.parent)
 
 
 def _unescape(mount_point: str) -> str:

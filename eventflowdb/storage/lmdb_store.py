@@ -7,12 +7,12 @@ names what is left to read by key or version, not by a transaction; each chunk o
 since a long one would stop LMDB from reusing pages.
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
+from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import lmdb
 
@@ -22,13 +22,10 @@ from eventflowdb.ids import ULID_BYTES
 from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.batch import Batch, Outcome
-from eventflowdb.storage.environment import Environment, id_text
+from eventflowdb.storage.environment import DATA_FILE, Environment, id_text
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.records import load_page, load_record, position_of
-
-_FULL_TEXTS = tuple(os.strerror(number) for number in (28, 122, 27))  # ENOSPC, EDQUOT, EFBIG
-_BATCH_GROWTH = 4
-"""A batch may need this many times its own size on disk: records, indexes, copied pages."""
+from eventflowdb.storage.room import is_for_want_of_room, require_free_space
 
 
 class ReadBounds(NamedTuple):
@@ -72,12 +69,31 @@ class Chunk(NamedTuple):
 
 NOTHING = Chunk([], None)
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _reading(read: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A read whose LMDB errors come out as StorageFailed."""
+
+    @wraps(read)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return read(*args, **kwargs)
+        except lmdb.Error as error:
+            raise StorageFailed(f"the storage failed: {error}") from error
+
+    return wrapped
+
 
 class LmdbStore:
-    """An open database. All methods are synchronous; any thread may read, one at a time appends."""
+    """An open database. All methods are synchronous; any thread may read, one at a time appends.
+
+    environment: what it stands on, for a check (verify.py).
+    """
 
     def __init__(self, environment: Environment, path: Path, clock_ns: Callable[[], int], min_free_bytes: int) -> None:
-        self._environment = environment
+        self.environment = environment
         self._env = environment.env
         self._path = path
         self._clock_ns = clock_ns
@@ -103,24 +119,28 @@ class LmdbStore:
         """Give the environment back; no other call may follow or be under way."""
         self._env.close()
 
+    @_reading
     def event_count(self) -> int:
         """The number of events in the log; O(1)."""
         with self._env.begin() as txn:
-            return int(txn.stat(self._environment.log)["entries"])
+            return int(txn.stat(self.environment.log)["entries"])
 
+    @_reading
     def stream_count(self) -> int:
         """The number of streams that hold events; O(1)."""
         with self._env.begin() as txn:
-            return int(txn.stat(self._environment.streams)["entries"])
+            return int(txn.stat(self.environment.streams)["entries"])
 
+    @_reading
     def size_bytes(self) -> int:
         """Pages in use x page size; O(1)."""
         return (int(self._env.info()["last_pgno"]) + 1) * int(self._env.stat()["psize"])
 
+    @_reading
     def head(self) -> Head:
         """Where the log stands; O(1)."""
         with self._env.begin() as txn:
-            return self._environment.head(txn)
+            return self.environment.head(txn)
 
     def append_batch(self, appends: Sequence[Append]) -> list[Outcome]:
         """Store a batch of appends in one transaction; when this returns, what it stored is on disk.
@@ -129,9 +149,9 @@ class LmdbStore:
         failed, what it holds is not known, and nothing must be appended until the database is opened anew.
         """
         try:
-            self._require_free_space(sum(append.size_bytes for append in appends))
+            require_free_space(self._path, sum(append.size_bytes for append in appends), self._min_free_bytes)
             with self._env.begin(write=True) as txn:
-                batch = Batch(self._environment, txn, appends, self._clock_ns() // 1000)
+                batch = Batch(self.environment, txn, appends, self._clock_ns() // 1000)
                 outcomes = [batch.stage(append) for append in appends]
                 if not batch.write():
                     txn.abort()
@@ -142,14 +162,17 @@ class LmdbStore:
                 "start the server with a larger one"
             ) from error
         except lmdb.Error as error:
-            if isinstance(error, lmdb.DiskError) or any(text in str(error) for text in _FULL_TEXTS):
+            if is_for_want_of_room(error, self._path / DATA_FILE):
                 raise StoreFull("the disk is full; nothing was stored; free some space and retry") from error
             raise StorageFailed(f"the storage failed: {error}") from error
+        except OSError as error:
+            raise StorageFailed(f"the storage failed: {error.strerror}") from error
 
+    @_reading
     def open_stream(self, stream: str, version: int, limit: int | None, bounds: ReadBounds = CHUNK) -> Chunk:
         """Begin to read a stream from `version` on, at most `limit` events (None: all it holds now)."""
         with self._env.begin() as txn:
-            found = self._environment.find_stream(txn, stream)
+            found = self.environment.find_stream(txn, stream)
             if found is None:
                 return NOTHING
             number, stream_events = found
@@ -160,16 +183,20 @@ class LmdbStore:
                 return NOTHING
             return self._stream_chunk(txn, StreamSpan(number, version, count), bounds)
 
+    @_reading
     def open_log(self, start: bytes, limit: int, bounds: ReadBounds = CHUNK) -> Chunk:
         """Begin to read the log from the first id not below `start` on, at most `limit` events."""
         with self._env.begin() as txn:
-            cursor = txn.cursor(self._environment.log)
+            cursor = txn.cursor(self.environment.log)
             if limit == 0 or not cursor.set_range(start):
                 return NOTHING
             first = load_record(cursor.value(), f"the record of event {id_text(cursor.key())}")
-            count = self._environment.head(txn).position - position_of(first) + 1
+            count = self.environment.head(txn).position - position_of(first) + 1
+            if count <= 0:
+                raise CorruptRecord("the log goes on beyond its head; restore from a backup")
             return self._log_chunk(txn, LogSpan(start, min(limit, count)), bounds)
 
+    @_reading
     def read_on(self, span: Span, bounds: ReadBounds = CHUNK) -> Chunk:
         """The next chunk of a read."""
         with self._env.begin() as txn:
@@ -178,55 +205,49 @@ class LmdbStore:
             return self._log_chunk(txn, span, bounds)
 
     def _stream_chunk(self, txn: Any, span: StreamSpan, bounds: ReadBounds) -> Chunk:
-        cursor = txn.cursor(self._environment.stream_events)
+        cursor = txn.cursor(self.environment.stream_events)
         wanted = min(span.remaining, bounds.events_max)
         cursor.set_range_dup(span.number, layout.pack_version(span.version))
         entries = list(islice(cursor.iternext_dup(), wanted))
         if len(entries) != wanted or layout.unpack_version(entries[-1]) != span.version + wanted - 1:
             raise CorruptRecord(f"the index of a stream has a gap after version {span.version}; restore from a backup")
-        get, log, bytes_max = txn.get, self._environment.log, bounds.bytes_max
+        get, log, bytes_max = txn.get, self.environment.log, bounds.bytes_max
         values: list[bytes] = []
         size = 0
         for entry in entries:
             value = get(entry[4:], db=log)
             if value is None:
                 raise CorruptRecord(f"event {id_text(entry[4:])} is in an index but not in the log")
-            values.append(value)
             size += len(value)
-            if size >= bytes_max:
+            if values and size > bytes_max:
                 break
+            values.append(value)
         records = load_page(values)
         remaining = span.remaining - len(records)
         return Chunk(records, StreamSpan(span.number, span.version + len(records), remaining) if remaining else None)
 
     def _log_chunk(self, txn: Any, span: LogSpan, bounds: ReadBounds) -> Chunk:
-        cursor = txn.cursor(self._environment.log)
+        cursor = txn.cursor(self.environment.log)
         wanted = min(span.remaining, bounds.events_max)
         bytes_max = bounds.bytes_max
         values: list[bytes] = []
         size = 0
-        if cursor.set_range(span.start):
-            for value in cursor.iternext(keys=False, values=True):
-                values.append(value)
-                size += len(value)
-                if len(values) == wanted or size >= bytes_max:
-                    break
-        if not values:
+        for value in cursor.iternext(keys=False, values=True) if cursor.set_range(span.start) else ():
+            size += len(value)
+            if values and size > bytes_max:
+                break
+            values.append(value)
+            if len(values) == wanted:
+                break
+        key = cursor.key()
+        if not key:
             raise CorruptRecord("the log ends before its head says; restore from a backup")
         records = load_page(values)
+        if len(records) > 1 and position_of(records[-1]) - position_of(records[0]) != len(records) - 1:
+            raise CorruptRecord(f"the log has a gap before event {id_text(key)}; restore from a backup")
         remaining = span.remaining - len(records)
-        return Chunk(records, LogSpan(_id_after(cursor.key()), remaining) if remaining else None)
-
-    def _require_free_space(self, batch_bytes: int) -> None:
-        if self._min_free_bytes == 0:
-            return
-        disk = os.statvfs(self._path)
-        free = disk.f_bavail * disk.f_frsize
-        if free - batch_bytes * _BATCH_GROWTH < self._min_free_bytes:
-            raise StoreFull(
-                f"the disk has {free} bytes free, and MIN_FREE_BYTES keeps {self._min_free_bytes} of them; "
-                "nothing was stored; free some space and retry"
-            )
+        start = _id_after(key) if len(values) == wanted else key
+        return Chunk(records, LogSpan(start, remaining) if remaining else None)
 
 
 def _id_after(event_id: bytes) -> bytes:

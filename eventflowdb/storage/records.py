@@ -17,6 +17,7 @@ import msgspec
 
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.events import RecordedEvent
+from eventflowdb.ids import ulid_text
 
 SEAL = 0x48674BC7
 SEAL_BYTES = 4
@@ -27,12 +28,6 @@ _crc32c = google_crc32c.extend
 _pack_crc = struct.Struct("<I").pack
 _encode = msgspec.json.Encoder().encode
 
-
-class _Position(msgspec.Struct):
-    position: int
-
-
-_decode_position = msgspec.json.Decoder(_Position).decode
 decode_record = msgspec.json.Decoder(RecordedEvent).decode
 """The event of a record; msgspec.DecodeError where the bytes are not one."""
 
@@ -72,11 +67,18 @@ def load_page(stored: Sequence[bytes], keys: Sequence[bytes] | None = None) -> l
     """
     if _crc32c(SEAL, b"".join(stored)) != SEAL:
         for value, key in zip(stored, keys or repeat(None), strict=False):
-            unseal(value, f"the record of event {key.hex()}" if key else f"a record like {value[:60]!r}")
+            unseal(value, _name(value, key))
         raise CorruptRecord("a page of records does not match its checksums; restore from a backup")
     return [value[1:-4] for value in stored]
 
 
+def _name(value: bytes, key: bytes | None) -> str:
+    if key is None:
+        return f"a record like {value[:60]!r}"
+    return f"the record of event {ulid_text(int.from_bytes(key, 'big'))}"
+
+
 def position_of(record: bytes) -> int:
-    """The position in an event's JSON."""
-    return _decode_position(record).position
+    """The position in an event's JSON, found without reading the rest: a record can be as large as a request."""
+    # {"id":"...","stream":"...","version":N,"position":N, all within the first 160 bytes, without other commas.
+    return int(record[:160].split(b",", 4)[3][len(b'"position":') :])

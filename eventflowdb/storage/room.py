@@ -1,0 +1,53 @@
+"""Room on the disk: kept free before a batch, and told from a failing disk after one."""
+
+import errno
+import mmap
+import os
+from pathlib import Path
+
+import lmdb
+
+from eventflowdb.errors import StoreFull
+
+_FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXTS = tuple(os.strerror(number) for number in _FULL_NUMBERS)
+_BATCH_GROWTH = 4
+"""A batch may need this many times its own size on disk: records, indexes, copied pages."""
+
+
+def require_free_space(folder: Path, batch_bytes: int, min_free_bytes: int) -> None:
+    """StoreFull where a batch would leave less than `min_free_bytes` of the disk (0: there is no floor)."""
+    if min_free_bytes == 0:
+        return
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if free - batch_bytes * _BATCH_GROWTH < min_free_bytes:
+        raise StoreFull(
+            f"the disk has {free} bytes free, and MIN_FREE_BYTES keeps {min_free_bytes} of them; "
+            "nothing was stored; free some space and retry"
+        )
+
+
+def is_for_want_of_room(error: lmdb.Error, data_file: Path) -> bool:
+    """Whether a commit that failed would succeed on a larger disk.
+
+    LMDB calls a write that the system cut short an I/O error, and that is how most disks fill up; a disk that
+    fails says the same, so the file is asked whether it can still grow.
+    """
+    text = str(error)
+    if isinstance(error, lmdb.DiskError) or any(full in text for full in _FULL_TEXTS):
+        return True
+    return os.strerror(errno.EIO) in text and not _can_grow(data_file)
+
+
+def _can_grow(path: Path) -> bool:
+    """Whether a file takes one more page. What stands behind LMDB's last page means nothing to it."""
+    try:
+        with path.open("r+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                return file.write(bytes(mmap.PAGESIZE)) == mmap.PAGESIZE
+            finally:
+                file.truncate(end)
+    except OSError as error:
+        return error.errno not in _FULL_NUMBERS

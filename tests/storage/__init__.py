@@ -1,0 +1,1 @@
+"""Tests of the store: plain pytest, and every store is verified when its test ends."""

@@ -1,0 +1,123 @@
+"""What the tests of the store put in, and how they look at what came out."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from eventflowdb.events import Append, NewEvent
+from eventflowdb.storage.lmdb_store import CHUNK, Chunk, LmdbStore, ReadBounds
+from eventflowdb.storage.verify import verify
+
+STREAM = "c3b07384-d9a0-4c9b-8f3e-5a1f0e2d4b6c"
+OTHER = "1f0e2d4b-6c5a-4384-9b8f-3ed9a07384c3"
+THIRD = "9b8f3ed9-a073-4c34-8b1f-0e2d4b6c5a38"
+MOMENT_US = 1_763_925_794_123_456
+"""2025-11-23T19:23:14.123456Z"""
+FIRST = bytes(16)
+"""No id is below it: reading the log starts at its beginning."""
+ALL = 2**53
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Where folders of tests lie that need no disk: each commit of these hundreds of stores would wait for one."""
+
+
+class Clock:
+    """A clock that stands still until it is told to move."""
+
+    def __init__(self, us: int = MOMENT_US) -> None:
+        self.us = us
+
+    def __call__(self) -> int:
+        """Nanoseconds since 1970."""
+        return self.us * 1000
+
+
+class OpenDatabase:
+    """A store under test, in a folder of its own, that can be opened anew and is verified when it closes."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.folder = folder
+        self.clock = clock
+        self.store = self._open()
+
+    def _open(self, *, map_size: int = 1 << 30, min_free_bytes: int = 0) -> LmdbStore:
+        return LmdbStore.open(self.folder, map_size=map_size, min_free_bytes=min_free_bytes, clock_ns=self.clock)
+
+    def reopen(self, *, map_size: int = 1 << 30, min_free_bytes: int = 0) -> LmdbStore:
+        """Close the store, open it again, and return it."""
+        self.store.close()
+        self.store = self._open(map_size=map_size, min_free_bytes=min_free_bytes)
+        return self.store
+
+    def verify_and_close(self) -> None:
+        """The end of every test: the store must be sound, whatever the test did."""
+        report = verify(self.store.environment)
+        self.store.close()
+        assert report.first_problem is None, report.first_problem
+
+
+def append_of(stream: str, expected_version: int, *datas: str) -> Append:
+    """An append of one event for each of `datas`."""
+    return append_of_events(stream, expected_version, *[NewEvent(type="tested", data=data) for data in datas])
+
+
+def append_of_events(stream: str, expected_version: int, *events: NewEvent) -> Append:
+    """An append of these events."""
+    size_bytes = sum(len(event.data) + len(event.metadata or "") for event in events)
+    return Append(stream=stream, expected_version=expected_version, events=list(events), size_bytes=size_bytes)
+
+
+def stored(store: LmdbStore, append: Append) -> list[bytes]:
+    """The records of an append that is alone in its batch and must not be refused."""
+    (outcome,) = store.append_batch([append])
+    return records_of(outcome)
+
+
+def records_of(outcome: Any) -> list[bytes]:
+    """The records of an append that must not have been refused."""
+    assert isinstance(outcome, list), outcome
+    return outcome
+
+
+def fields_of(record: bytes) -> dict[str, Any]:
+    """A record as any client would see it."""
+    fields = json.loads(record)
+    assert isinstance(fields, dict)
+    return fields
+
+
+def read_to_end(store: LmdbStore, chunk: Chunk, bounds: ReadBounds = CHUNK) -> list[bytes]:
+    """All records of a read, which must be as many as it promised when it began."""
+    total = chunk.total()
+    records = list(chunk.records)
+    while chunk.rest is not None:
+        chunk = store.read_on(chunk.rest, bounds)
+        assert chunk.records, "a chunk without records makes no progress"
+        records += chunk.records
+        assert len(records) + (chunk.total() - len(chunk.records)) == total
+    assert len(records) == total
+    return records
+
+
+def read_log(store: LmdbStore, start: bytes = FIRST, limit: int = ALL, bounds: ReadBounds = CHUNK) -> list[bytes]:
+    """The log from an id on."""
+    return read_to_end(store, store.open_log(start, limit, bounds), bounds)
+
+
+def read_stream(
+    store: LmdbStore, stream: str, version: int = 0, limit: int | None = None, bounds: ReadBounds = CHUNK
+) -> list[bytes]:
+    """A stream from a version on."""
+    return read_to_end(store, store.open_stream(stream, version, limit, bounds), bounds)
+
+
+def log_keys(store: LmdbStore) -> list[bytes]:
+    """The ids of all events, in order."""
+    with store.environment.env.begin() as txn:
+        return list(txn.cursor(store.environment.log).iternext(values=False))
+
+
+def has_open_reads(store: LmdbStore) -> bool:
+    """Whether any read transaction is open; a slot without one shows "-" in place of its transaction."""
+    table = store.environment.env.readers().splitlines()[1:]
+    return any(line.split()[-1] != "-" for line in table)

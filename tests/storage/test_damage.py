@@ -1,0 +1,172 @@
+"""What reads and appends do when bytes on the disk have changed: say so, and serve nothing as truth."""
+
+import pytest
+
+from eventflowdb.errors import CorruptRecord, StorageFailed
+from eventflowdb.events import NewEvent
+from eventflowdb.storage import layout
+from eventflowdb.storage.environment import id_text
+from eventflowdb.storage.lmdb_store import LmdbStore, ReadBounds
+
+from .samples import ALL, FIRST, OTHER, STREAM, append_of, append_of_events, log_keys, read_log, read_stream, stored
+
+SMALL = ReadBounds(2, 1 << 20)
+READERS_MAX = 126
+
+
+@pytest.fixture
+def store(damaged_store: LmdbStore) -> LmdbStore:
+    """Four events of STREAM at positions 1, 2, 3 and 5, one of OTHER at position 4."""
+    stored(damaged_store, append_of(STREAM, 0, "a", "b", "c"))
+    stored(damaged_store, append_of(OTHER, 0, "d"))
+    stored(damaged_store, append_of(STREAM, 3, "e"))
+    return damaged_store
+
+
+def flip_record(store: LmdbStore, key: bytes, place: int) -> None:
+    """Flip one bit of a stored record."""
+    with store.environment.env.begin(write=True) as txn:
+        value = bytearray(txn.get(key, db=store.environment.log))
+        value[place] ^= 4
+        txn.put(key, bytes(value), db=store.environment.log)
+
+
+@pytest.mark.parametrize("damaged", range(5))
+def test_a_flipped_bit_in_a_record_is_reported_by_every_read_of_it(store: LmdbStore, damaged: int) -> None:
+    key = log_keys(store)[damaged]
+    for place in (0, 1, 10, 100, -5, -4, -1):
+        flip_record(store, key, place)
+        with pytest.raises(CorruptRecord):
+            read_log(store)
+        with pytest.raises(CorruptRecord):
+            read_log(store, bounds=SMALL)
+        with pytest.raises(CorruptRecord):
+            store.open_log(key, 1)
+        with pytest.raises(CorruptRecord):
+            read_stream(store, OTHER if damaged == 3 else STREAM)
+        flip_record(store, key, place)
+    assert len(read_log(store)) == 5
+
+
+def test_events_beside_a_damaged_one_can_still_be_read(store: LmdbStore) -> None:
+    flip_record(store, log_keys(store)[1], 50)
+    assert len(read_stream(store, OTHER)) == 1
+    assert len(read_stream(store, STREAM, 0, 1)) == 1
+    assert len(read_stream(store, STREAM, 2)) == 2
+    assert len(read_log(store, log_keys(store)[2])) == 3
+
+
+def test_the_first_record_of_a_log_read_is_named_when_damaged(store: LmdbStore) -> None:
+    key = log_keys(store)[2]
+    flip_record(store, key, 50)
+    with pytest.raises(CorruptRecord, match=f"the record of event {id_text(key)} does not match its checksum"):
+        store.open_log(key, 10)
+
+
+@pytest.mark.parametrize("place", [0, 7, 8, 24, 56, 63, 64, 67, 68])
+def test_a_flipped_bit_in_the_head_is_reported_by_all_that_need_it(store: LmdbStore, place: int) -> None:
+    # Places 0 to 63 are in the fields, 64 to 67 in the CRC; a byte behind them makes the head too long.
+    with store.environment.env.begin(write=True) as txn:
+        value = bytearray(txn.get(layout.HEAD_KEY, db=store.environment.meta))
+        value = value + b"\0" * (place + 1 - len(value))
+        value[place] ^= 1
+        txn.put(layout.HEAD_KEY, bytes(value), db=store.environment.meta)
+    with pytest.raises(CorruptRecord, match="the head of the log does not match its checksum"):
+        store.head()
+    with pytest.raises(CorruptRecord):
+        store.open_log(FIRST, ALL)
+    with pytest.raises(CorruptRecord):
+        store.append_batch([append_of(OTHER, 1, "f")])
+
+
+def delete_record(store: LmdbStore, key: bytes) -> None:
+    """Take one record out of the log."""
+    with store.environment.env.begin(write=True) as txn:
+        assert txn.delete(key, db=store.environment.log)
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3])
+def test_a_record_missing_inside_the_log_is_reported(store: LmdbStore, missing: int) -> None:
+    key = log_keys(store)[missing]
+    delete_record(store, key)
+    with pytest.raises(CorruptRecord, match="the log has a gap before event"):
+        read_log(store, limit=4)
+    with pytest.raises(CorruptRecord, match=f"event {id_text(key)} is in an index but not in the log"):
+        read_stream(store, OTHER if missing == 3 else STREAM)
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 4])
+@pytest.mark.parametrize("bounds", [ReadBounds(events, 1 << 20) for events in (1, 2, 3, 1000)], ids=str)
+def test_a_log_that_ends_early_is_reported_not_begun_anew(store: LmdbStore, missing: int, bounds: ReadBounds) -> None:
+    delete_record(store, log_keys(store)[missing])
+    with pytest.raises(CorruptRecord):
+        read_log(store, bounds=bounds)
+
+
+def test_a_log_that_goes_on_beyond_its_head_is_reported(store: LmdbStore) -> None:
+    head = store.head()._replace(position=2)
+    with store.environment.env.begin(write=True) as txn:
+        txn.put(layout.HEAD_KEY, layout.pack_head(head), db=store.environment.meta)
+    with pytest.raises(CorruptRecord, match="the log goes on beyond its head"):
+        store.open_log(log_keys(store)[3], ALL)
+
+
+def test_nothing_is_appended_behind_a_record_that_the_head_does_not_know(store: LmdbStore) -> None:
+    with store.environment.env.begin(write=True) as txn:
+        txn.put(b"\x7f" * 16, b"unknown", db=store.environment.log)
+    with pytest.raises(CorruptRecord, match="the log goes on beyond its head"):
+        store.append_batch([append_of(OTHER, 1, "f")])
+    assert store.head().position == 5
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_a_gap_in_an_index_is_reported(store: LmdbStore, version: int) -> None:
+    entry = layout.pack_index_entry(version, log_keys(store)[version])
+    with store.environment.env.begin(write=True) as txn:
+        assert txn.delete(layout.pack_stream_number(0), entry, db=store.environment.stream_events)
+    with pytest.raises(CorruptRecord, match="the index of a stream has a gap"):
+        read_stream(store, STREAM)
+    with pytest.raises(CorruptRecord, match="the index of a stream has a gap"):
+        read_stream(store, STREAM, version, 1)
+
+
+def test_a_stream_without_an_index_is_reported_and_takes_no_events(store: LmdbStore) -> None:
+    with store.environment.env.begin(write=True) as txn:
+        assert txn.delete(layout.pack_stream_number(1), db=store.environment.stream_events)
+    with pytest.raises(CorruptRecord, match=f"stream {OTHER} has a number but no events"):
+        store.open_stream(OTHER, 0, None)
+    refusal, outcome = store.append_batch([append_of(OTHER, 1, "f"), append_of(STREAM, 4, "g")])
+    assert isinstance(refusal, CorruptRecord)
+    assert isinstance(outcome, list)
+
+
+def test_a_damaged_cause_refuses_the_append_and_no_other(store: LmdbStore) -> None:
+    key = log_keys(store)[0]
+    flip_record(store, key, 50)
+    effect = NewEvent(type="tested", data="", causation_id=id_text(key))
+    refusal, outcome = store.append_batch([append_of_events(STREAM, 4, effect), append_of(OTHER, 1, "g")])
+    assert isinstance(refusal, CorruptRecord)
+    assert isinstance(outcome, list)
+
+
+def test_errors_of_lmdb_come_out_as_failures_of_the_storage(store: LmdbStore) -> None:
+    env = store.environment.env
+    readers = [env.begin() for _ in range(READERS_MAX)]
+    for read in (
+        store.event_count,
+        store.stream_count,
+        store.head,
+        lambda: store.open_log(FIRST, ALL),
+        lambda: store.open_stream(STREAM, 0, None),
+    ):
+        with pytest.raises(StorageFailed, match=r"the storage failed: .*MDB_READERS_FULL"):
+            read()
+    while readers:
+        readers.pop().abort()
+    assert store.event_count() == 5
+
+
+def test_an_append_that_lmdb_cannot_take_is_a_failure_of_the_storage(store: LmdbStore) -> None:
+    store.close()
+    with pytest.raises(StorageFailed):
+        store.append_batch([append_of(OTHER, 1, "f")])
