@@ -19,7 +19,7 @@ INLINE_READ_EVENTS_MAX = 64
 INLINE_READ_BYTES_MAX = 64 * KIB
 """Reads up to this size may run on the reactor thread: a thread switch would cost more than the read."""
 INLINE_READ_SECONDS_MAX = 0.002
-"""An inline read slower than this met a page fault: reads go to threads for a while."""
+"""An inline read slower than this, that met page faults on the disk, sends reads to threads for a while."""
 INLINE_READ_PAUSE_SECONDS = 1.0
 READ_THREADS_MAX = 4
 
@@ -29,8 +29,12 @@ BATCH_BYTES_MAX = 32 * MIB
 CONNECTION_APPENDS_MAX = 1024
 CONNECTION_APPEND_BYTES_MAX = 4 * MIB
 """Appends of one connection under way at once; a single larger one is still taken, alone."""
+CONNECTION_REPLY_BYTES_MAX = 64 * KIB
+"""Replies of one connection are gathered into one write up to so much; then it shows whether the client takes them."""
 OVERLOAD_SECONDS_MAX = 5.0
 """So long may requests wait for memory before the largest unfinished ones are answered TRYAGAIN."""
+OVERLOAD_HELD_BYTES_MAX = 1 * KIB
+"""A connection that holds more after that, of which nothing can be refused, is cut."""
 
 # Requests. Redis's own bounds (networking.c) where it has them.
 BULK_BYTES_MAX = 512 * MIB

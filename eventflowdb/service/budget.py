@@ -20,7 +20,7 @@ class Holder(Protocol):
         """How much of an unfinished request it holds."""
 
     def give_up_request(self, error: TryAgain) -> None:
-        """Let go of the unfinished request and refuse it."""
+        """Let go of the unfinished request and refuse it; where that frees nothing, the connection may be cut."""
 
     def budget_is_free(self) -> None:
         """Read on."""
@@ -45,7 +45,7 @@ class InflightBudget:
     def change(self, by_bytes: int) -> None:
         """Take, or give back where negative."""
         self.used_bytes += by_bytes
-        if by_bytes < 0 and self._waiting and not self.is_exhausted:
+        if by_bytes < 0 and (self._waiting or self._relief is not None) and not self.is_exhausted:
             self._wake()
 
     def hold(self, holder: Holder) -> None:
@@ -85,5 +85,6 @@ class InflightBudget:
             if self.used_bytes <= self._limit_bytes // 2:
                 break
             holder.give_up_request(error)
-        if self._waiting and self.is_exhausted:
+        # One that was woken may have filled the budget again, and waits already.
+        if self._waiting and self._relief is None:
             self._relief = self._clock.callLater(OVERLOAD_SECONDS_MAX, self._relieve)

@@ -15,7 +15,12 @@ from twisted.python.failure import Failure
 
 from eventflowdb.commands.spec import Order
 from eventflowdb.errors import TryAgain
-from eventflowdb.limits import CONNECTION_APPEND_BYTES_MAX, CONNECTION_APPENDS_MAX
+from eventflowdb.limits import (
+    CONNECTION_APPEND_BYTES_MAX,
+    CONNECTION_APPENDS_MAX,
+    CONNECTION_REPLY_BYTES_MAX,
+    OVERLOAD_HELD_BYTES_MAX,
+)
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.dispatch import Dispatcher
 from eventflowdb.service.reply import LongReply, PendingReply
@@ -68,10 +73,11 @@ class Conversation:
         self._stage = _Stage.OPEN
         self._ready: list[bytes] = []
         """Replies that can leave, in order; sent together."""
+        self._ready_bytes = 0
         self._owed: deque[bytes | PendingReply] = deque()
         """Replies from the first unsettled one on."""
         self._owed_bytes = 0
-        """What the requests of unsettled replies weigh."""
+        """What the requests of unsettled replies weigh, and the replies behind them."""
         self._next: Request | None = None
         """A request that is parsed but may not run yet."""
         self._reading: PendingReply | LongReply | None = None
@@ -119,8 +125,15 @@ class Conversation:
 
     def give_up_request(self, error: TryAgain) -> None:
         """Let go of the unfinished request; it is refused when its rest has come (told by the budget)."""
+        held_bytes = self._parser.held_bytes
         self._parser.drop_current(error)
-        self._account()
+        if self._parser.held_bytes < held_bytes:
+            self._account()
+        elif held_bytes > OVERLOAD_HELD_BYTES_MAX and (self._is_starved or not self._is_writable):
+            # Half a line, or requests that cannot run since the client takes no replies: neither goes away by itself.
+            self._log.warn("the connection of {peer} is cut: {error}", peer=self._session.peer, error=error)
+            self._line.abort()
+            self.lost()
 
     def budget_is_free(self) -> None:
         """Read on (told by the budget)."""
@@ -161,6 +174,8 @@ class Conversation:
                 return
             self._next = None
             self._run(request)
+            if self._ready_bytes >= CONNECTION_REPLY_BYTES_MAX:
+                self._send_ready()
 
     def _may_take(self) -> bool:
         return (
@@ -194,8 +209,10 @@ class Conversation:
         """Put a reply behind those that are still owed."""
         if self._owed:
             self._owed.append(reply)
+            self._owed_bytes += len(reply)
         else:
             self._ready.append(reply)
+            self._ready_bytes += len(reply)
 
     def _owe(self, reply: PendingReply, weight_bytes: int) -> None:
         reply.weight_bytes = weight_bytes
@@ -217,7 +234,12 @@ class Conversation:
         owed, ready = self._owed, self._ready
         while owed:
             reply = owed[0]
-            value = reply if isinstance(reply, bytes) else reply.value
+            value: bytes | LongReply | None
+            if isinstance(reply, bytes):
+                value = reply
+                self._owed_bytes -= len(reply)
+            else:
+                value = reply.value
             if value is None:
                 return
             owed.popleft()
@@ -231,21 +253,21 @@ class Conversation:
     def _send_ready(self) -> None:
         ready = self._ready
         if ready:
-            self._ready = []
+            self._ready, self._ready_bytes = [], 0
             self._line.send(ready[0] if len(ready) == 1 else b"".join(ready))
 
     def _begin_long(self, reply: LongReply) -> None:
         self._reading = reply
         self._ready.append(reply.beginning)
         reply.next = self._dispatcher.read_on(reply.rest)
-        reply.next.addCallbacks(self._send_chunk, self._break_off)
+        reply.next.addCallback(self._send_chunk).addErrback(self._break_off)
 
     def _read_on(self) -> None:
         """Ask for the next chunk of the long reply under way, if there is one and the client keeps up."""
         reply = self._reading
         if isinstance(reply, LongReply) and reply.next is None and self._is_writable:
             reply.next = self._dispatcher.read_on(reply.rest)
-            reply.next.addCallbacks(self._send_chunk, self._break_off)
+            reply.next.addCallback(self._send_chunk).addErrback(self._break_off)
 
     def _send_chunk(self, chunk: Chunk) -> None:
         reply = self._reading
@@ -269,6 +291,8 @@ class Conversation:
     def _account(self) -> None:
         """Tell the budget how much of an unfinished request is held."""
         held_bytes = self._parser.held_bytes
+        if self._next is not None:
+            held_bytes += _weight_bytes(self._next)
         if held_bytes != self._accounted_bytes:
             change, self._accounted_bytes = held_bytes - self._accounted_bytes, held_bytes
             if held_bytes:

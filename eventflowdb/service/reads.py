@@ -2,9 +2,11 @@
 
 A read through a thread costs two switches, three times the read of a short stream. A read of a few events that
 are in memory does not block, so it runs where it is; but only a try shows whether they are in memory. When a try
-met page faults (it took milliseconds), reads go to threads for a while.
+took milliseconds and the kernel counted page faults that went to the disk, reads go to threads for a while. Time
+alone would not do: on a busy machine any call may take milliseconds.
 """
 
+import resource
 import time
 from collections.abc import Callable
 
@@ -32,16 +34,29 @@ def off_thread(reactor: IReactorFromThreads, pool: ThreadPool) -> OffThread:
     return lambda read: deferToThreadPool(reactor, pool, read)
 
 
+def disk_faults() -> int:
+    """How many page faults of this thread have gone to the disk (getrusage(2), major faults)."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
+
+
 class Reads:
     """Reads of one store, each answered at once or by a Deferred.
 
-    seconds: a monotonic clock.
+    seconds: a monotonic clock; faults: counts the page faults of this thread that went to the disk.
     """
 
-    def __init__(self, store: LmdbStore, run: OffThread, seconds: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        store: LmdbStore,
+        run: OffThread,
+        seconds: Callable[[], float] = time.perf_counter,
+        faults: Callable[[], int] = disk_faults,
+    ) -> None:
         self._store = store
         self._run = run
         self._seconds = seconds
+        self._faults = faults
+        self._faults_before = faults()
         self._threads_until = float("-inf")
 
     def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
@@ -67,5 +82,11 @@ class Reads:
         chunk = read()
         ended = self._seconds()
         if ended - began > INLINE_READ_SECONDS_MAX:
-            self._threads_until = ended + INLINE_READ_PAUSE_SECONDS
+            self._judge_slow_read(ended)
         return chunk
+
+    def _judge_slow_read(self, now: float) -> None:
+        faults = self._faults()
+        if faults > self._faults_before:
+            self._threads_until = now + INLINE_READ_PAUSE_SECONDS
+        self._faults_before = faults

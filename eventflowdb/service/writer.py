@@ -109,9 +109,16 @@ class GroupCommitWriter:
             self._fail(outcomes[0])
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
         for waiting, outcome in zip(reversed(batch), reversed(outcomes), strict=True):
-            waiting.settle(outcome)
+            self._tell(waiting, outcome)
         if is_last:
             self._rest()
+
+    def _tell(self, waiting: _Waiting, outcome: Outcome) -> None:
+        try:
+            waiting.settle(outcome)
+        except Exception:
+            # Or the fault of one connection would leave all others without an answer, for ever.
+            self._log.failure("an outcome could not be told")
 
     def _rest(self) -> None:
         """The commit thread has come back: send it again for what came meanwhile."""
@@ -126,5 +133,5 @@ class GroupCommitWriter:
     def _fail(self, failure: StorageFailed) -> None:
         self._failure = failure
         while self._waiting:
-            self._waiting.popleft().settle(failure)
+            self._tell(self._waiting.popleft(), failure)
         self._on_failure(failure)

@@ -1,0 +1,187 @@
+"""Where a read runs: on the reactor's thread if it is small and memory is warm, else on others."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from eventflowdb.errors import StorageFailed
+from eventflowdb.limits import (
+    CHUNK_EVENTS_MAX,
+    INLINE_READ_BYTES_MAX,
+    INLINE_READ_EVENTS_MAX,
+    INLINE_READ_PAUSE_SECONDS,
+    INLINE_READ_SECONDS_MAX,
+)
+from eventflowdb.service.reads import Reads, disk_faults
+from eventflowdb.storage.environment import Environment
+from eventflowdb.storage.lmdb_store import CHUNK, Chunk, LmdbStore, ReadBounds
+
+from .fakes import OTHER, STREAM, SteppedPool, hold
+
+BEGINNING = bytes(16)
+SLOW = INLINE_READ_SECONDS_MAX + 0.001
+
+
+class SlowStore(LmdbStore):
+    """A store whose reads take as long, and fault as often, as the test says."""
+
+    clock: Clock
+    read_seconds = 0.0
+    read_faults = 0
+    faults = 0
+
+    def open_stream(self, stream: str, version: int, limit: int | None, bounds: ReadBounds = CHUNK) -> Chunk:
+        self._take_time()
+        return super().open_stream(stream, version, limit, bounds)
+
+    def open_log(self, start: bytes, limit: int, bounds: ReadBounds = CHUNK) -> Chunk:
+        self._take_time()
+        return super().open_log(start, limit, bounds)
+
+    def _take_time(self) -> None:
+        self.clock.advance(self.read_seconds)
+        self.faults += self.read_faults
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Iterator[SlowStore]:
+    folder = tmp_path / "database"
+    store = SlowStore(Environment.open(folder, 1 << 30), folder, lambda: 0, 0)
+    store.clock = clock
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def pool() -> SteppedPool:
+    return SteppedPool()
+
+
+@pytest.fixture
+def reads(store: SlowStore, pool: SteppedPool, clock: Clock) -> Reads:
+    return Reads(store, pool, clock.seconds, lambda: store.faults)
+
+
+def here(read: "Chunk | Deferred[Chunk]") -> Chunk:
+    """What was read on the reactor's thread."""
+    assert isinstance(read, Chunk)
+    return read
+
+
+def elsewhere(read: "Chunk | Deferred[Chunk]", pool: SteppedPool) -> Chunk:
+    """What is read by a thread."""
+    assert isinstance(read, Deferred)
+    chunks: list[Chunk] = []
+    read.addCallback(chunks.append)
+    assert not chunks
+    pool.step()
+    return chunks[0]
+
+
+def test_a_small_read_runs_on_the_reactor_thread(reads: Reads, store: SlowStore) -> None:
+    records = hold(store, STREAM, INLINE_READ_EVENTS_MAX)
+    assert here(reads.open_stream(STREAM, 0, INLINE_READ_EVENTS_MAX)) == (records, None)
+    assert here(reads.open_log(BEGINNING, INLINE_READ_EVENTS_MAX)) == (records, None)
+    assert here(reads.open_stream(OTHER, 0, None)) == ([], None)
+
+
+def test_a_read_that_asks_for_more_runs_on_a_thread_in_large_chunks(
+    reads: Reads, store: SlowStore, pool: SteppedPool
+) -> None:
+    records = hold(store, STREAM, CHUNK_EVENTS_MAX + 1)
+    for read in (
+        reads.open_stream(STREAM, 0, CHUNK_EVENTS_MAX + 1),
+        reads.open_log(BEGINNING, CHUNK_EVENTS_MAX + 1),
+    ):
+        chunk = elsewhere(read, pool)
+        assert chunk.records == records[:CHUNK_EVENTS_MAX]
+        assert chunk.total() == CHUNK_EVENTS_MAX + 1
+
+
+def test_one_event_more_than_a_small_read_takes_runs_on_a_thread(
+    reads: Reads, store: SlowStore, pool: SteppedPool
+) -> None:
+    hold(store, STREAM, 1)
+    assert elsewhere(reads.open_stream(STREAM, 0, INLINE_READ_EVENTS_MAX + 1), pool).total() == 1
+    assert elsewhere(reads.open_log(BEGINNING, INLINE_READ_EVENTS_MAX + 1), pool).total() == 1
+
+
+def test_a_read_without_a_limit_begins_small_and_goes_on_by_threads(
+    reads: Reads, store: SlowStore, pool: SteppedPool
+) -> None:
+    records = hold(store, STREAM, INLINE_READ_EVENTS_MAX + 10)
+    chunk = here(reads.open_stream(STREAM, 0, None))
+    assert chunk.records == records[:INLINE_READ_EVENTS_MAX]
+    assert chunk.rest is not None
+    assert elsewhere(reads.read_on(chunk.rest), pool) == (records[INLINE_READ_EVENTS_MAX:], None)
+
+
+def test_few_but_large_events_are_not_all_read_on_the_reactor_thread(reads: Reads, store: SlowStore) -> None:
+    hold(store, STREAM, 10, "x" * (INLINE_READ_BYTES_MAX // 4))
+    chunk = here(reads.open_stream(STREAM, 0, None))
+    assert 1 <= len(chunk.records) <= 4
+    assert chunk.total() == 10
+
+
+def test_a_slow_read_that_met_page_faults_sends_reads_to_threads_for_a_while(
+    reads: Reads, store: SlowStore, pool: SteppedPool, clock: Clock
+) -> None:
+    hold(store, STREAM, 1)
+    store.read_seconds, store.read_faults = SLOW, 1
+    here(reads.open_stream(STREAM, 0, None))
+    store.read_seconds = store.read_faults = 0
+    assert elsewhere(reads.open_stream(STREAM, 0, None), pool).total() == 1
+    assert elsewhere(reads.open_log(BEGINNING, 1), pool).total() == 1
+    clock.advance(INLINE_READ_PAUSE_SECONDS - 0.01)
+    assert elsewhere(reads.open_log(BEGINNING, 1), pool).total() == 1
+    clock.advance(0.02)
+    here(reads.open_stream(STREAM, 0, None))
+    here(reads.open_log(BEGINNING, 1))
+
+
+def test_memory_that_stays_cold_sends_reads_to_threads_again(
+    reads: Reads, store: SlowStore, pool: SteppedPool, clock: Clock
+) -> None:
+    store.read_seconds, store.read_faults = SLOW, 1
+    for _ in range(3):
+        here(reads.open_log(BEGINNING, 1))
+        elsewhere(reads.open_log(BEGINNING, 1), pool)
+        clock.advance(INLINE_READ_PAUSE_SECONDS)
+
+
+def test_a_read_that_is_fast_enough_changes_nothing(reads: Reads, store: SlowStore) -> None:
+    store.read_seconds, store.read_faults = INLINE_READ_SECONDS_MAX - 0.0001, 1
+    for _ in range(3):
+        here(reads.open_log(BEGINNING, 1))
+
+
+def test_a_read_that_is_slow_without_page_faults_changes_nothing(reads: Reads, store: SlowStore) -> None:
+    """On a busy machine any call may take milliseconds."""
+    store.read_seconds = SLOW
+    for _ in range(3):
+        here(reads.open_log(BEGINNING, 1))
+
+
+def test_a_read_on_a_thread_may_be_slow(reads: Reads, store: SlowStore, pool: SteppedPool) -> None:
+    store.read_seconds, store.read_faults = SLOW, 1
+    elsewhere(reads.open_log(BEGINNING, INLINE_READ_EVENTS_MAX + 1), pool)
+    store.read_seconds = store.read_faults = 0
+    here(reads.open_log(BEGINNING, 1))
+
+
+def test_faults_of_a_read_come_out(reads: Reads, store: SlowStore) -> None:
+    store.close()
+    with pytest.raises(StorageFailed):
+        reads.open_log(BEGINNING, 1)
+
+
+def test_page_faults_can_be_counted_here() -> None:
+    assert disk_faults() >= 0

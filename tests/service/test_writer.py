@@ -1,0 +1,332 @@
+"""Group commit: what shares a batch, what each append is told, and what happens when storing fails."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from eventflowdb.errors import EventflowError, StorageFailed, StoreFull, WrongExpectedVersion
+from eventflowdb.events import Append, NewEvent
+from eventflowdb.limits import BATCH_BYTES_MAX
+from eventflowdb.service.writer import GroupCommitWriter, Outcome
+
+from .fakes import STREAM, LoggedFaults, SteppedReactor, SteppedThread
+
+FULL = StoreFull("the disk is full")
+FAILED = StorageFailed("the disk failed")
+BROKEN = RuntimeError("nobody expected this")
+
+
+def numbered(number: int, size_bytes: int = 100) -> Append:
+    """An append that can be told by its expected version."""
+    return Append(STREAM, number, [NewEvent(type="t", data="")], size_bytes)
+
+
+def stored_of(number: int) -> list[bytes]:
+    """What FakeStore stores of it."""
+    return [b"record %d" % number]
+
+
+class FakeStore:
+    """Keeps the batches; on_batch runs while one is stored, faults say what becomes of the next ones."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.faults: list[Exception | None] = []
+        self.refusals: dict[int, EventflowError] = {}
+        self.on_batch: Callable[[], None] = lambda: None
+
+    def append_batch(self, appends: Sequence[Append]) -> list[Outcome]:
+        """Keep the batch."""
+        numbers = [append.expected_version for append in appends]
+        self.batches.append(numbers)
+        self.on_batch()
+        fault = self.faults.pop(0) if self.faults else None
+        if fault is not None:
+            raise fault
+        return [self.refusals.get(number) or stored_of(number) for number in numbers]
+
+
+class Bench:
+    """A writer over fakes, and what it told each append."""
+
+    def __init__(self) -> None:
+        self.store = FakeStore()
+        self.thread = SteppedThread()
+        self.reactor = SteppedReactor()
+        self.failures: list[StorageFailed] = []
+        self.writer = GroupCommitWriter(self.store, self.thread, self.reactor, self.failures.append)
+        self.settled: list[tuple[int, Outcome]] = []
+
+    def append(self, *numbers: int, size_bytes: int = 100) -> None:
+        """Queue appends with these numbers."""
+        for number in numbers:
+            self.writer.append(numbered(number, size_bytes), self.keeper(number))
+
+    def keeper(self, number: int) -> Callable[[Outcome], None]:
+        """Keeps what an append is told."""
+        return lambda outcome: self.settled.append((number, outcome))
+
+    def run(self) -> None:
+        """Let everything happen."""
+        while self.thread.jobs or self.reactor.calls:
+            if self.thread.jobs:
+                self.thread.step()
+            while self.reactor.calls:
+                self.reactor.turn()
+
+    def outcomes(self) -> dict[int, Outcome]:
+        """What each append was told; none was told twice."""
+        outcomes = dict(self.settled)
+        assert len(outcomes) == len(self.settled)
+        return outcomes
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_all_that_waits_goes_into_one_batch(bench: Bench) -> None:
+    bench.append(1, 2, 3)
+    bench.run()
+    assert bench.store.batches == [[1, 2, 3]]
+    assert bench.outcomes() == {number: stored_of(number) for number in (1, 2, 3)}
+
+
+def test_nothing_is_stored_on_the_thread_that_appends(bench: Bench) -> None:
+    bench.append(1)
+    assert bench.store.batches == []
+    assert len(bench.thread.jobs) == 1
+
+
+def test_nothing_is_settled_on_the_commit_thread(bench: Bench) -> None:
+    bench.append(1)
+    bench.thread.step()
+    assert bench.store.batches == [[1]]
+    assert bench.settled == []
+
+
+def test_what_comes_during_a_commit_goes_together_into_the_next(bench: Bench) -> None:
+    def arrive() -> None:
+        bench.store.on_batch = lambda: None
+        bench.append(2, 3)
+
+    bench.store.on_batch = arrive
+    bench.append(1)
+    bench.thread.step()
+    assert bench.store.batches == [[1], [2, 3]], "one stay on the thread commits both"
+    bench.run()
+    assert sorted(bench.outcomes()) == [1, 2, 3]
+
+
+def test_what_comes_between_a_commit_and_its_settling_is_stored_too(bench: Bench) -> None:
+    bench.append(1)
+    bench.thread.step()
+    bench.append(2, 3)
+    assert not bench.thread.jobs, "the thread is asked for when the first batch is settled"
+    bench.run()
+    assert bench.store.batches == [[1], [2, 3]]
+    assert sorted(bench.outcomes()) == [1, 2, 3]
+
+
+def test_what_comes_while_a_batch_is_settled_goes_together_into_the_next(bench: Bench) -> None:
+    for number in (1, 2):
+        bench.writer.append(numbered(number), lambda _outcome, number=number: bench.append(number + 10))  # type: ignore[misc]
+    bench.run()
+    assert bench.store.batches == [[1, 2], [12, 11]]
+    assert sorted(bench.outcomes()) == [11, 12]
+
+
+def test_the_commit_thread_is_never_asked_for_twice_at_once(bench: Bench) -> None:
+    bench.append(1)
+    bench.append(2)
+    assert len(bench.thread.jobs) == 1
+    bench.thread.step()
+    bench.append(3)
+    bench.reactor.turn()
+    bench.append(4)
+    assert len(bench.thread.jobs) == 1
+    bench.run()
+    assert bench.store.batches == [[1, 2], [3, 4]]
+
+
+def test_a_batch_ends_when_its_requests_add_up_to_the_bound(bench: Bench) -> None:
+    bench.append(1, 2, 3, 4, 5, size_bytes=BATCH_BYTES_MAX // 2)
+    bench.run()
+    assert bench.store.batches == [[1, 2], [3, 4], [5]]
+    assert sorted(bench.outcomes()) == [1, 2, 3, 4, 5]
+
+
+def test_an_append_above_the_bound_is_a_batch_alone(bench: Bench) -> None:
+    bench.append(1, size_bytes=BATCH_BYTES_MAX + 1)
+    bench.append(2)
+    bench.run()
+    assert bench.store.batches == [[1], [2]]
+
+
+def test_batches_are_settled_in_the_order_they_were_stored(bench: Bench) -> None:
+    bench.append(1, 2, 3, 4, size_bytes=BATCH_BYTES_MAX // 2)
+    bench.run()
+    assert [{number for number, _ in bench.settled[at : at + 2]} for at in (0, 2)] == [{1, 2}, {3, 4}]
+
+
+def test_the_first_append_of_a_batch_is_settled_last(bench: Bench) -> None:
+    """So that a connection finds all its replies settled when its first one is, and sends them in one write."""
+    bench.append(1, 2, 3)
+    bench.run()
+    assert [number for number, _ in bench.settled] == [3, 2, 1]
+
+
+def test_a_refusal_is_the_outcome_of_its_append_alone(bench: Bench) -> None:
+    refusal = WrongExpectedVersion.of(STREAM, 2, 0)
+    bench.store.refusals[2] = refusal
+    bench.append(1, 2, 3)
+    bench.run()
+    assert bench.outcomes() == {1: stored_of(1), 2: refusal, 3: stored_of(3)}
+
+
+def test_a_full_store_refuses_the_whole_batch_and_the_next_one_is_stored(bench: Bench) -> None:
+    bench.store.faults = [FULL]
+    bench.append(1, 2)
+    bench.run()
+    assert bench.outcomes() == {1: FULL, 2: FULL}
+    bench.settled.clear()
+    bench.append(3)
+    bench.run()
+    assert bench.outcomes() == {3: stored_of(3)}
+    assert bench.failures == []
+
+
+def test_a_full_store_does_not_end_the_stay_on_the_thread(bench: Bench) -> None:
+    bench.store.faults = [FULL]
+    bench.append(1, 2, 3, size_bytes=BATCH_BYTES_MAX // 2)
+    bench.run()
+    assert bench.outcomes() == {1: FULL, 2: FULL, 3: stored_of(3)}
+
+
+def test_after_a_storage_failure_everything_waiting_and_later_is_refused(bench: Bench) -> None:
+    bench.store.faults = [FAILED]
+    bench.append(1, 2, 3, 4, size_bytes=BATCH_BYTES_MAX // 2)
+    bench.thread.step()
+    bench.append(5)
+    bench.run()
+    bench.append(6)
+    assert bench.outcomes() == dict.fromkeys(range(1, 7), FAILED)
+    assert bench.store.batches == [[1, 2]], "nothing more reaches the store"
+    assert not bench.thread.jobs
+
+
+def test_a_storage_failure_is_told_once(bench: Bench) -> None:
+    bench.store.faults = [FAILED]
+    bench.append(1, 2, 3, size_bytes=BATCH_BYTES_MAX // 2)
+    bench.run()
+    bench.append(4)
+    bench.run()
+    assert bench.failures == [FAILED]
+
+
+def test_batches_stored_before_a_storage_failure_stay_answered(bench: Bench) -> None:
+    bench.store.faults = [None, FAILED]
+    bench.append(1, 2, 3, size_bytes=BATCH_BYTES_MAX // 2)
+    bench.run()
+    assert bench.outcomes() == {1: stored_of(1), 2: stored_of(2), 3: FAILED}
+
+
+def test_an_append_made_while_a_failure_is_told_is_refused_too(bench: Bench) -> None:
+    bench.store.faults = [FAILED]
+    bench.writer.append(numbered(1), lambda _outcome: bench.append(2))
+    bench.run()
+    assert bench.outcomes() == {2: FAILED}
+    assert len(bench.store.batches) == 1
+
+
+def test_an_unexpected_fault_is_logged_once_and_each_append_gets_its_incident_id(
+    bench: Bench, faults: LoggedFaults
+) -> None:
+    bench.store.faults = [BROKEN]
+    bench.append(1, 2)
+    bench.run()
+    event = faults.take_one()
+    assert event["log_failure"].value is BROKEN
+    for number in (1, 2):
+        outcome: Any = bench.outcomes()[number]
+        assert type(outcome) is EventflowError
+        assert f"incident {event['incident']};" in str(outcome)
+        assert str(BROKEN) not in str(outcome), "a client gets no internals"
+
+
+def test_after_an_unexpected_fault_later_batches_are_stored(bench: Bench, faults: LoggedFaults) -> None:
+    bench.store.faults = [BROKEN]
+    bench.append(1, 2, 3, size_bytes=BATCH_BYTES_MAX // 2)
+    bench.run()
+    faults.take_one()
+    bench.append(4)
+    bench.run()
+    assert {number: bench.outcomes()[number] for number in (3, 4)} == {3: stored_of(3), 4: stored_of(4)}
+    assert bench.failures == []
+
+
+@pytest.mark.parametrize("outcome", [stored_of(1), FAILED], ids=["stored", "failed"])
+def test_a_fault_in_telling_one_outcome_is_logged_and_keeps_no_other_from_being_told(
+    bench: Bench, faults: LoggedFaults, outcome: Outcome
+) -> None:
+    def fail(_outcome: Outcome) -> None:
+        raise BROKEN
+
+    bench.store.faults = [outcome if isinstance(outcome, StorageFailed) else None]
+    bench.append(1)
+    bench.writer.append(numbered(2), fail)
+    bench.append(3)
+    idle = bench.writer.when_idle()
+    bench.run()
+    assert faults.take_one()["log_failure"].value is BROKEN
+    assert sorted(bench.outcomes()) == [1, 3]
+    assert fired(idle)
+
+
+def fired(deferred: "Deferred[None]") -> bool:
+    return bool(deferred.called)
+
+
+def test_an_idle_writer_says_so_at_once(bench: Bench) -> None:
+    assert fired(bench.writer.when_idle())
+    bench.append(1)
+    bench.run()
+    assert fired(bench.writer.when_idle())
+
+
+def test_idle_means_that_every_append_queued_so_far_is_settled(bench: Bench) -> None:
+    bench.append(1, 2, 3, size_bytes=BATCH_BYTES_MAX // 2)
+    idle, too = bench.writer.when_idle(), bench.writer.when_idle()
+    settled_then: list[int] = []
+    idle.addCallback(lambda _: settled_then.append(len(bench.settled)))
+    bench.thread.step()
+    assert not fired(idle), "stored, but not settled"
+    bench.reactor.turn()
+    assert not fired(idle), "one batch of two is settled"
+    bench.run()
+    assert settled_then == [3]
+    assert fired(too)
+
+
+def test_idle_waits_for_what_comes_before_the_last_batch_is_settled(bench: Bench) -> None:
+    bench.append(1)
+    idle = bench.writer.when_idle()
+    bench.thread.step()
+    bench.append(2)
+    bench.reactor.turn()
+    assert not fired(idle)
+    bench.run()
+    assert fired(idle)
+    assert sorted(bench.outcomes()) == [1, 2]
+
+
+@pytest.mark.parametrize("fault", [FULL, FAILED], ids=["full", "failed"])
+def test_a_writer_is_idle_again_after_a_fault(bench: Bench, fault: Exception) -> None:
+    bench.store.faults = [fault]
+    bench.append(1)
+    idle = bench.writer.when_idle()
+    bench.run()
+    assert fired(idle)

@@ -1,0 +1,1 @@
+"""Tests of the transport: fake ones, and real sockets without a running reactor."""
