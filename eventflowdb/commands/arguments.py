@@ -1,8 +1,9 @@
 """The JSON arguments: their shapes, and the checks that a shape cannot say.
 
-msgspec decodes and checks in one pass. What it cannot see is a repeated field, since the last one wins: but the
-number of strings in a valid argument follows from the decoded value, and the number of unescaped quotes in the
-text is twice that, unless a field stands there twice. Counting quotes is three passes in C.
+msgspec decodes and checks in one pass. What it cannot see is a repeated field, since the last one wins. Two things
+show it, both exact. msgspec writes the shortest JSON there is of a value: a text of that length, which is what most
+clients send, has no room for a field twice. For other texts, the number of strings in a valid argument follows from
+the decoded value, and the number of unescaped quotes in the text is twice that, unless a field stands there twice.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from eventflowdb.commands.explain import explain_rejection, find_repeated_field
+from eventflowdb.commands.explain import explain_rejection, find_repeated_field, shortened
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.events import Append, NewEvent
 from eventflowdb.ids import find_stream_id, find_ulid_bytes
@@ -73,6 +74,7 @@ class LogRead(msgspec.Struct, frozen=True):
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 Checked = TypeVar("Checked")
+_encode = msgspec.json.Encoder().encode
 
 
 class ArgumentDecoder(Generic[Shape, Checked]):
@@ -93,9 +95,9 @@ class ArgumentDecoder(Generic[Shape, Checked]):
         """The checked value; InvalidArgument names what is wrong and what would be right."""
         try:
             value = self._decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as rejection:
+        except (msgspec.DecodeError, UnicodeDecodeError) as rejection:
             raise InvalidArgument(explain_rejection(text, rejection, self.shape)) from None
-        if _count_quotes(text) != 2 * self._count_strings(value):
+        if len(_encode(value)) != len(text) and _count_quotes(text) != 2 * self._count_strings(value):
             raise InvalidArgument(f"{find_repeated_field(text)}: the field is given more than once")
         return self._check(value, len(text))
 
@@ -147,8 +149,8 @@ def _check_event(event: EventArgument, index: int) -> NewEvent:
         type=kind,
         data=event.data,
         metadata=_given(metadata),
-        causation_id=_optional_ulid(event.causation_id, f"events[{index}].causation_id"),
-        correlation_id=_optional_ulid(event.correlation_id, f"events[{index}].correlation_id"),
+        causation_id=_optional_ulid(event.causation_id, index, "causation_id"),
+        correlation_id=_optional_ulid(event.correlation_id, index, "correlation_id"),
     )
 
 
@@ -187,7 +189,7 @@ def _stream_id(text: str) -> str:
     if stream is None:
         raise InvalidArgument(
             "stream: expected a UUID such as 5f0c0d8e-8a52-4b3c-9d39-0a2f6f3f7d11 (not the nil UUID), "
-            f"got {_shortened(text)}"
+            f"got {shortened(text)!r}"
         )
     return stream
 
@@ -195,20 +197,16 @@ def _stream_id(text: str) -> str:
 def _ulid_bytes(text: str, path: str) -> bytes:
     key = find_ulid_bytes(text)
     if key is None:
-        raise InvalidArgument(f"{path}: expected a ULID such as 01JD3V6T0000000000000000AA, got {_shortened(text)}")
+        raise InvalidArgument(f"{path}: expected a ULID such as 01JD3V6T0000000000000000AA, got {shortened(text)!r}")
     return key
 
 
-def _optional_ulid(field: str | Optional, path: str) -> str | None:
+def _optional_ulid(field: str | Optional, index: int, name: str) -> str | None:
     text = _given(field)
     if text is None:
         return None
-    _ulid_bytes(text, path)
+    _ulid_bytes(text, f"events[{index}].{name}")
     return text.upper()
-
-
-def _shortened(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:60] + "...")
 
 
 ADD = ArgumentDecoder(AddArgument, _check_add, _count_add_strings)

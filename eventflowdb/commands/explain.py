@@ -6,20 +6,26 @@ malformed, the standard library's slower parser finds out more. Neither may deci
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, get_args, get_origin
 
 import msgspec
 
-from eventflowdb.limits import INTEGER_MAX, MIB
+from eventflowdb.limits import INTEGER_MAX, KIB
 
-_EXPLAINED_BYTES_MAX = 1 * MIB
+_EXPLAINED_BYTES_MAX = 256 * KIB
 """Looking twice at a longer text would keep everybody else waiting."""
-_AT = re.compile(r"(?s)(?P<what>.*) - at `\$\.?(?P<path>.*)`")
+_SHOWN_CHARACTERS_MAX = 60
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_AT = re.compile(r"(?s)(?P<what>.*) - at `\$\.?(?P<path>[\w.\[\]]*)`")
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`")
 _UNKNOWN = re.compile(r"(?s)Object contains unknown field `(?P<field>.*)`")
 _TYPE = re.compile(r"Expected `(?P<expected>.*)`, got `(?P<found>.*)`")
 _RANGE = re.compile(r"Expected `int` [<>]=")
+_TOO_LARGE = re.compile(r"(Integer value|Number) out of range")
 _INDEX = re.compile(r"\[\d+\]")
+_HALF_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _TYPE_WORDS = {
     "int": "an integer",
     "str": "a string",
@@ -39,17 +45,18 @@ def explain_rejection(text: bytes, rejection: Exception, shape: type[msgspec.Str
     """The sentence for what msgspec refused."""
     if isinstance(rejection, msgspec.ValidationError):
         return _explain_validation(str(rejection), shape)
-    if isinstance(rejection, RecursionError):
-        return "the argument is nested too deeply"
-    return _explain_malformed(text, rejection)
+    return _explain_malformed(text, str(rejection).removeprefix("JSON is malformed: "))
 
 
 def find_repeated_field(text: bytes) -> str:
     """The path of a field that a JSON text gives twice; a general word where the text is too long to look."""
-    if len(text) > _EXPLAINED_BYTES_MAX:
-        return "a field of the argument"
+    repeated = _find_repeated(_parse(text)) if len(text) <= _EXPLAINED_BYTES_MAX else None
+    return "a field of the argument" if repeated is None else repeated.removeprefix(".")
 
-    return _find_repeated(json.loads(text, object_pairs_hook=_Object), "") or "a field of the argument"
+
+def shortened(text: str) -> str:
+    """A text of the client's, cut to what a sentence can hold."""
+    return text if len(text) <= _SHOWN_CHARACTERS_MAX else text[:_SHOWN_CHARACTERS_MAX] + "..."
 
 
 def _explain_validation(message: str, shape: type[msgspec.Struct]) -> str:
@@ -61,68 +68,85 @@ def _explain_validation(message: str, shape: type[msgspec.Struct]) -> str:
     unknown = _UNKNOWN.fullmatch(what)
     if unknown is not None:
         known = ", ".join(_shape_at(path, shape).__struct_fields__)
-        return f"{_joined(path, unknown['field'])}: unknown field; known are {known}"
+        return f"{_joined(path, shortened(unknown['field']))}: unknown field; known are {known}"
     where = path or "the argument"
     if _RANGE.match(what):
         return f"{where}: expected an integer from 0 to {INTEGER_MAX}"
+    if _TOO_LARGE.match(what):
+        return f"{where}: the number is too large; integers are 0 to {INTEGER_MAX}"
     kinds = _TYPE.fullmatch(what)
     if kinds is not None:
         return f"{where}: expected {_in_words(kinds['expected'])}, got {_in_words(kinds['found'])}"
     return f"{where}: {what}"
 
 
-def _explain_malformed(text: bytes, rejection: Exception) -> str:
+def _explain_malformed(text: bytes, reason: str) -> str:
     """The second look: where the text is not UTF-8 or not JSON, or which string holds half a surrogate pair."""
     if not text:
         return "the argument is empty; expected a JSON object"
-    if len(text) > _EXPLAINED_BYTES_MAX:
-        return f"the argument is not valid JSON: {rejection}"
+    if text.startswith(_BYTE_ORDER_MARK):
+        return "the argument begins with a byte order mark; send the JSON alone"
+    half = None
     try:
-        value = json.loads(text.decode())
+        text.decode()
+        if len(text) <= _EXPLAINED_BYTES_MAX:
+            half = _find_half_surrogate(_parse(text))
     except UnicodeDecodeError as error:
         return f"the argument is not valid UTF-8 (byte {error.start})"
     except json.JSONDecodeError as error:
-        return f"the argument is not valid JSON: {error.msg} at character {error.pos}"
+        # Some of its messages count on the position to follow.
+        return f"the argument is not valid JSON: {error.msg.removesuffix(' at')} at character {error.pos}"
     except (RecursionError, ValueError):
-        return f"the argument is not valid JSON: {rejection}"
-    path = _find_half_surrogate(value, "")
-    if path is None:
-        return f"the argument is not valid JSON: {rejection}"
-    return f"{path}: holds half of a surrogate pair, which is not a Unicode character; send both halves or none"
+        pass  # nested too deeply, or a number too long: msgspec's own reason has to do
+    if half is None:
+        hint = "; escapes from \\ud800 to \\udfff have to come in pairs" if _SURROGATE_ESCAPE.search(text) else ""
+        return f"the argument is not valid JSON: {reason}{hint}"
+    path, holder = half
+    return (
+        f"{path.removeprefix('.') or 'the argument'}: {holder} half of a surrogate pair, "
+        "which is not a Unicode character; send both halves or none"
+    )
 
 
-def _find_repeated(value: Any, path: str) -> str | None:
-    if isinstance(value, _Object):
-        names = [name for name, _ in value]
-        repeated = next((name for index, name in enumerate(names) if name in names[:index]), None)
+def _parse(text: bytes) -> Any:
+    return json.loads(text, object_pairs_hook=_Object)
+
+
+def _find_repeated(value: Any) -> str | None:
+    """The path from a value down to a field that is given twice."""
+    seen: set[str | int] = set()
+    for key, child in _children(value):
+        if key in seen:
+            return _step(key)
+        seen.add(key)
+        repeated = _find_repeated(child)
         if repeated is not None:
-            return _joined(path, repeated)
-    found = (_find_repeated(child, child_path) for child_path, child in _children(value, path))
-    return next((repeated for repeated in found if repeated is not None), None)
+            return _step(key) + repeated
+    return None
 
 
-def _find_half_surrogate(value: Any, path: str) -> str | None:
+def _find_half_surrogate(value: Any) -> tuple[str, str] | None:
+    """The path from a value down to half of a surrogate pair, and what holds it."""
     if isinstance(value, str):
-        return path or "the argument" if _has_half_surrogate(value) else None
-    if isinstance(value, dict) and any(_has_half_surrogate(name) for name in value):
-        return path or "a field's name"
-    found = (_find_half_surrogate(child, child_path) for child_path, child in _children(value, path))
-    return next((half for half in found if half is not None), None)
+        return ("", "holds") if _HALF_SURROGATE.search(value) else None
+    for key, child in _children(value):
+        if isinstance(key, str) and _HALF_SURROGATE.search(key):
+            return "", "the name of a field holds"
+        found = _find_half_surrogate(child)
+        if found is not None:
+            return _step(key) + found[0], found[1]
+    return None
 
 
-def _children(value: Any, path: str) -> list[tuple[str, Any]]:
-    """The values inside an object or an array, each with its path."""
+def _children(value: Any) -> Iterable[tuple[str | int, Any]]:
+    """The values inside an object or an array, each with its name or index."""
     if isinstance(value, _Object):
-        return [(_joined(path, name), child) for name, child in value]
-    if isinstance(value, dict):
-        return [(_joined(path, name), child) for name, child in value.items()]
-    if isinstance(value, list):
-        return [(f"{path}[{index}]", child) for index, child in enumerate(value)]
-    return []
+        return value
+    return enumerate(value) if isinstance(value, list) else ()
 
 
-def _has_half_surrogate(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+def _step(key: str | int) -> str:
+    return f"[{key}]" if isinstance(key, int) else f".{shortened(key)}"
 
 
 def _shape_at(path: str, shape: Any) -> Any:

@@ -7,7 +7,8 @@
 import re
 
 _SPACE = re.compile(rb"[ \t\r\n\v\f\0]+")
-_BARE = re.compile(rb"[^ \t\r\n\v\f\0\"']+")
+# As in Redis, a vertical tab or a form feed inside a word does not end it.
+_BARE = re.compile(rb"[^ \t\r\n\0\"']+")
 _DOUBLE = re.compile(rb'"((?:[^"\\]|\\.)*)"(?=[ \t\r\n\v\f\0]|$)', re.DOTALL)
 _SINGLE = re.compile(rb"'((?:[^'\\]|\\'|\\(?!'))*)'(?=[ \t\r\n\v\f\0]|$)", re.DOTALL)
 _DOUBLE_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)

@@ -13,7 +13,6 @@ from eventflowdb.limits import (
     ARGUMENTS_MAX,
     BULK_BYTES_MAX,
     LINE_BYTES_MAX,
-    MIB,
     UNAUTHENTICATED_ARGUMENTS_MAX,
     UNAUTHENTICATED_BULK_BYTES_MAX,
 )
@@ -21,6 +20,11 @@ from eventflowdb.wire.inline import UnbalancedQuotes, split_words
 
 _ARRAY, _BULK = ord("*"), ord("$")
 _LENGTH_DIGITS_MAX = 10
+_HEADER_BYTES_MAX = len("$\r\n") + _LENGTH_DIGITS_MAX
+# Looking a header up costs a fourth of reading it. All that stands here is within the limits before AUTH, which
+# are the lowest there are.
+_SHORT_COUNTS = {b"*%d\r\n" % count: count for count in range(1, UNAUTHENTICATED_ARGUMENTS_MAX)}
+_SHORT_LENGTHS = {b"$%d" % length: length for length in range(4096)}
 
 
 class ProtocolError(Exception):
@@ -61,8 +65,9 @@ class RequestParser:
     """One connection's requests. After a ProtocolError nothing more may be fed or asked.
 
     Between calls the parser is between requests (`_words_left` 0), before a bulk's header, or inside a bulk
-    (`_bulk_left` above 0). A bulk that is not complete is kept as the list of its chunks and joined once:
-    joining as they come would copy a large bulk over and over.
+    (`_bulk_left` above 0). What has come of a bulk that is not complete is in `_bulk`: left in the buffer it
+    would be copied over and over, and a list of the pieces as they came outweighs them many times if they are
+    small.
     """
 
     def __init__(self, limits: RequestLimits) -> None:
@@ -71,12 +76,12 @@ class RequestParser:
         self._offset = 0
         self._words: list[bytes] = []
         self._words_left = 0
+        self._words_bytes = 0
+        self._bulk = bytearray()
         self._bulk_left = 0
         """Bytes of the current bulk, its final CRLF included, that have not come yet."""
-        self._chunks: list[bytes] = []
-        self._chunk_bytes = 0
-        self._word_bytes = 0
-        self._dropped: EventflowError | None = None
+        self._refusal: EventflowError | None = None
+        """Why the words of the current request are not kept."""
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they come from the connection."""
@@ -89,7 +94,7 @@ class RequestParser:
     @property
     def held_bytes(self) -> int:
         """How much is kept of requests that were not given out yet."""
-        return len(self._buffer) - self._offset + self._chunk_bytes + self._word_bytes
+        return len(self._buffer) - self._offset + len(self._bulk) + self._words_bytes
 
     @property
     def has_unread(self) -> bool:
@@ -98,37 +103,88 @@ class RequestParser:
 
     def next_request(self) -> Request | None:
         """The next complete request, or None: need more data. ProtocolError where the bytes are not RESP."""
-        while True:
-            if self._words_left == 0:
-                request = self._begin()
-                if request is not None or self._words_left == 0:
-                    return request
-            if not self._read_words():
-                return None
-            return self._finish()
+        request: Request | None = None
+        if self._offset < len(self._buffer):
+            request = (self._read_whole() if self._words_left == 0 else None) or self._read_on()
+        if request is None:
+            # An idle connection must not pin the whole buffer for the sake of its last bytes.
+            self._buffer, self._offset = self._buffer[self._offset :], 0
+        return request
 
     def drop_current(self, error: EventflowError) -> bool:
         """Give up the words of the unfinished request; its rest is read and dropped, then it is refused.
 
-        False where no request is unfinished.
+        False where no request is unfinished. The first reason to drop it stays.
         """
         if self._words_left == 0:
             return False
-        self._drop(error)
+        if self._refusal is None:
+            self._drop(error)
         return True
 
-    def _begin(self) -> list[bytes] | None:
+    def _read_whole(self) -> list[bytes] | None:
+        """The next request, if it lies whole in the buffer and is what most are: an array of a few words.
+
+        It takes a third of the time of the general way and has no rule of its own: where anything is unusual or
+        wrong it gives None, and has done nothing.
+        """
+        buffer, start, limits = self._buffer, self._offset, self.limits
+        count = _SHORT_COUNTS.get(buffer[start : start + 4])
+        if count is None:
+            return None
+        words: list[bytes] = []
+        end = start + 4
+        for _ in range(count):
+            header = end
+            end = buffer.find(b"\r\n", header, header + _HEADER_BYTES_MAX)
+            if end < 0:
+                return None
+            length = _SHORT_LENGTHS.get(buffer[header:end])
+            if length is None:
+                length = _bulk_length(buffer[header:end])
+                if length is None or length > limits.bulk_bytes_max:
+                    return None
+            begin = end + 2
+            end = begin + length
+            if buffer[end : end + 2] != b"\r\n":
+                return None
+            words.append(buffer[begin:end])
+            end += 2
+        if end - start > limits.request_bytes_max:
+            return None
+        self._offset = end
+        return words
+
+    def _read_on(self) -> Request | None:
+        """The next complete request, whatever it is and wherever its reading stopped; None: need more data."""
+        if self._words_left == 0:
+            request = self._begin()
+            if self._words_left == 0:
+                return request
+        while self._words_left:
+            if self._bulk_left == 0 and not self._begin_bulk():
+                return None
+            if not self._read_bulk():
+                return None
+        words, refusal = self._words, self._refusal
+        self._words, self._words_bytes, self._refusal = [], 0, None
+        return words if refusal is None else DroppedRequest(refusal)
+
+    def _begin(self) -> Request | None:
         """Read an array's header, or a whole inline command. None with `_words_left` 0: need more data."""
         while self._offset < len(self._buffer):
             if self._buffer[self._offset] != _ARRAY:
                 words = self._read_inline()
-                if words is None or words:
-                    return words
+                if words is None:
+                    return None
+                if words:
+                    refusal = self._find_refusal(sum(map(len, words)))
+                    return words if refusal is None else DroppedRequest(refusal)
                 continue
             line = self._read_line("too big mbulk count string")
             if line is None:
                 return None
-            count = _length(line, ARGUMENTS_MAX)
+            count = _length(line[1:], ARGUMENTS_MAX)
             if count is None:
                 raise ProtocolError("invalid multibulk length")
             if count > self.limits.arguments_max:
@@ -140,95 +196,74 @@ class RequestParser:
                 return None
         return None
 
-    def _read_words(self) -> bool:
-        """Read bulks until the request is complete; False: need more data."""
-        while self._words_left:
-            if self._bulk_left == 0:
-                length = self._read_bulk_length()
-                if length is None:
-                    return False
-                end = self._offset + length
-                if end + 2 <= len(self._buffer):
-                    if self._buffer[end : end + 2] != b"\r\n":
-                        raise ProtocolError("expected CRLF after a bulk string")
-                    if self._dropped is None:
-                        self._words.append(self._buffer[self._offset : end])
-                        self._word_bytes += length
-                    self._offset = end + 2
-                    self._words_left -= 1
-                    continue
-                self._bulk_left = length + 2
-            if not self._read_bulk_rest():
-                return False
-        return True
-
-    def _read_bulk_length(self) -> int | None:
-        """Read a bulk's header; None: need more data."""
+    def _begin_bulk(self) -> bool:
+        """Read a bulk's header; False: need more data."""
         if self._offset >= len(self._buffer):
-            return None
+            return False
         if self._buffer[self._offset] != _BULK:
             found = chr(self._buffer[self._offset])
-            raise ProtocolError(f"expected '$', got '{found if found.isprintable() else '?'}'")
+            raise ProtocolError(f"expected '$', got '{found if found.isprintable() else ' '}'")
         line = self._read_line("too big bulk count string")
         if line is None:
-            return None
-        length = _length(line, BULK_BYTES_MAX)
-        if length is None or length < 0:
+            return False
+        length = _bulk_length(line)
+        if length is None:
             raise ProtocolError("invalid bulk length")
         if length > self.limits.bulk_bytes_max:
             raise ProtocolError(f"{self.limits.prefix} bulk length")
-        request_bytes = self._word_bytes + length
-        if request_bytes > self.limits.request_bytes_max and self._dropped is None:
-            self._drop(
-                InvalidArgument(
-                    f"the request is larger than MAX_REQUEST_BYTES ({self.limits.request_bytes_max} bytes); "
-                    "send fewer events at a time, or raise it"
-                )
-            )
-        return length
+        if self._refusal is None:
+            refusal = self._find_refusal(self._words_bytes + length)
+            if refusal is not None:
+                self._drop(refusal)
+        self._bulk_left = length + 2
+        return True
 
-    def _read_bulk_rest(self) -> bool:
-        """Move what has come of the current bulk into its chunks; True when that completes it."""
-        piece = self._buffer[self._offset : self._offset + self._bulk_left]
-        self._offset += len(piece)
-        self._bulk_left -= len(piece)
-        # Of a dropped bulk only the end is kept, for the check of its CRLF.
-        self._chunks.append(piece)
-        self._chunk_bytes += len(piece)
-        if self._dropped is not None:
-            tail = b"".join(self._chunks)[-2:]
-            self._chunks, self._chunk_bytes = [tail], len(tail)
-        if self._bulk_left:
-            return False
-        bulk = b"".join(self._chunks)
-        self._chunks, self._chunk_bytes = [], 0
-        if not bulk.endswith(b"\r\n"):
+    def _read_bulk(self) -> bool:
+        """Read what has come of the current bulk; True when that completes it."""
+        bulk: bytes | bytearray = self._buffer[self._offset : self._offset + self._bulk_left]
+        self._offset += len(bulk)
+        self._bulk_left -= len(bulk)
+        if self._bulk or self._bulk_left:
+            self._bulk += bulk
+            if self._refusal is not None:
+                self._keep_tail()
+            if self._bulk_left:
+                return False
+            bulk, self._bulk = self._bulk, bytearray()
+        if bulk[-2:] != b"\r\n":
             raise ProtocolError("expected CRLF after a bulk string")
-        if self._dropped is None:
-            self._words.append(bulk[:-2])
-            self._word_bytes += len(bulk) - 2
+        if self._refusal is None:
+            self._words.append(bytes(memoryview(bulk)[:-2]))
+            self._words_bytes += len(bulk) - 2
         self._words_left -= 1
         return True
 
-    def _finish(self) -> Request:
-        words, dropped = self._words, self._dropped
-        self._words, self._word_bytes, self._dropped = [], 0, None
-        return words if dropped is None else DroppedRequest(dropped)
+    def _find_refusal(self, request_bytes: int) -> InvalidArgument | None:
+        """Why a request of such a size is not taken, if it is not."""
+        if request_bytes <= self.limits.request_bytes_max:
+            return None
+        return InvalidArgument(
+            f"the request is larger than MAX_REQUEST_BYTES ({self.limits.request_bytes_max} bytes); "
+            "send fewer events at a time, or raise it"
+        )
 
     def _drop(self, error: EventflowError) -> None:
-        self._dropped = error
-        self._words, self._word_bytes = [], 0
-        tail = b"".join(self._chunks)[-2:]
-        self._chunks, self._chunk_bytes = ([tail], len(tail)) if tail else ([], 0)
+        self._refusal = error
+        self._words, self._words_bytes = [], 0
+        self._keep_tail()
+
+    def _keep_tail(self) -> None:
+        """Of a dropped bulk only the end is kept, for the check of its CRLF."""
+        del self._bulk[:-2]
 
     def _read_line(self, too_long: str) -> bytes | None:
-        """Read a header line without its first character and its CRLF; None: need more data."""
+        """Read a header line without its CRLF; None: need more data."""
         end = self._buffer.find(b"\r\n", self._offset, self._offset + LINE_BYTES_MAX)
         if end < 0:
             if len(self._buffer) - self._offset >= LINE_BYTES_MAX:
                 raise ProtocolError(too_long)
             return None
-        line = self._buffer[self._offset + 1 : end]
+        line = self._buffer[self._offset : end]
         self._offset = end + 2
         return line
 
@@ -247,13 +282,16 @@ class RequestParser:
             raise ProtocolError("unbalanced quotes in request") from error
 
 
+def _bulk_length(header: bytes) -> int | None:
+    """What a bulk's header says; None where it is not one, or says too much."""
+    length = _length(header[1:], BULK_BYTES_MAX) if header[:1] == b"$" else None
+    return None if length is None or length < 0 else length
+
+
 def _length(digits: bytes, maximum: int) -> int | None:
     """A length as RESP writes it, negative ones included; None where it is no number or above `maximum`."""
-    magnitude = digits[1:] if digits[:1] == b"-" else digits
-    if not magnitude.isdigit() or len(magnitude) > _LENGTH_DIGITS_MAX:
+    if not digits.removeprefix(b"-").isdigit() or len(digits) > _LENGTH_DIGITS_MAX:
         return None
     number = int(digits)
-    return None if number > maximum else number
-
-
-DEFAULT_LIMITS = authenticated(16 * MIB)
+    # As in Redis there is one way to write a number: no zeros before it, and no -0.
+    return number if number <= maximum and digits == b"%d" % number else None

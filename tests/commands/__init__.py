@@ -1,0 +1,1 @@
+"""Tests of the commands as data: their arguments, and the table."""

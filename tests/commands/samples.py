@@ -1,0 +1,223 @@
+"""JSON arguments as any client might write them, and a judge of them that shares nothing with the server's."""
+
+import json
+import re
+from random import Random
+from typing import Any, NoReturn
+
+import msgspec
+from hypothesis import strategies as st
+from ulid import ULID
+
+from eventflowdb.commands.table import COMMANDS
+from eventflowdb.errors import InvalidArgument
+
+STREAM = "5f0c0d8e-8a52-4b3c-9d39-0a2f6f3f7d11"
+ULID_TEXT = "01JD3V6T0000000000000000AA"
+ULID_BYTES = bytes.fromhex("019347b368000000000000000000014a")
+LARGEST = 2**53 - 1
+EVENT_FIELDS = ("type", "data", "metadata", "causation_id", "correlation_id")
+
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}")
+
+
+class Object(list[tuple[str, Any]]):
+    """A JSON object, whose fields may be repeated."""
+
+
+class WrongArgument(Exception):
+    """What the judge has against an argument."""
+
+
+def decoded(command: str, text: str | bytes) -> Any:
+    """What the server makes of an argument."""
+    decode = COMMANDS[command].decode
+    assert decode is not None
+    return decode(text.encode() if isinstance(text, str) else text)
+
+
+def refusal(command: str, text: str | bytes) -> str:
+    """Why the server refuses an argument, which it has to."""
+    try:
+        value = decoded(command, text)
+    except InvalidArgument as error:
+        return str(error)
+    raise AssertionError(f"{command} took it for {value}")
+
+
+def plain(value: Any) -> Any:
+    """A decoded argument without its types, and without the size of its text."""
+    fields = msgspec.to_builtins(value, builtin_types=(bytes,))
+    fields.pop("size_bytes", None)
+    return fields
+
+
+def add_argument(*events: str, stream: str = f'"{STREAM}"', version: str = "0") -> str:
+    """An argument of ADD with these events, all given as JSON."""
+    return f'{{"stream":{stream},"version":{version},"events":[{",".join(events)}]}}'
+
+
+def event(**fields: str) -> str:
+    """An event as JSON; the fields are given as JSON, too."""
+    given = {"type": '"t"', "data": '"d"', **fields}
+    return "{" + ",".join(f'"{name}":{value}' for name, value in given.items()) + "}"
+
+
+def write_json(value: Any, random: Random) -> str:
+    """A value in one of the many ways to write it: with any white space and any escapes."""
+
+    def space() -> str:
+        return "".join(random.choice(" \t\r\n") for _ in range(random.choice((0, 0, 0, 1, 3))))
+
+    if isinstance(value, str):
+        return '"' + "".join(_write_character(character, random) for character in value) + '"'
+    if isinstance(value, Object):
+        fields = [f"{space()}{write_json(n, random)}{space()}:{space()}{write_json(v, random)}" for n, v in value]
+        return "{" + ",".join(fields) + space() + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(f"{space()}{write_json(item, random)}{space()}" for item in value) + "]"
+    return json.dumps(value)
+
+
+def _write_character(character: str, random: Random) -> str:
+    if character in _SHORT_ESCAPES and random.random() < 0.7:
+        return _SHORT_ESCAPES[character]
+    if character < " " or character in '"\\' or random.random() < 0.1:
+        return _escaped(character, random)
+    return character
+
+
+def _escaped(character: str, random: Random) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    if random.random() < 0.5:
+        units = units.upper()
+    return "".join(f"\\u{units[index : index + 4]}" for index in range(0, len(units), 4))
+
+
+def judged(command: str, text: bytes) -> Any:
+    """What an argument means, found out slowly; WrongArgument where it means nothing."""
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=_without_repeats, parse_constant=_refuse)
+    except ValueError as error:
+        raise WrongArgument from error
+    if command == "ADD":
+        return _judge_add(value)
+    return _judge_get(value) if command == "GET" else _judge_get_all(value)
+
+
+def _refuse(what: str) -> NoReturn:
+    raise WrongArgument(what)
+
+
+def _without_repeats(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in fields}) != len(fields):
+        _refuse("repeated")
+    return dict(fields)
+
+
+def _fields(value: Any, *known: str) -> list[Any]:
+    if not isinstance(value, dict) or not set(value) <= set(known):
+        _refuse("not such an object")
+    return [value.get(name) for name in known]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
+        _refuse("not a text")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= LARGEST:
+        _refuse("not an integer")
+    return value
+
+
+def _stream(value: Any) -> str:
+    text = _text(value).lower() if _text(value).isascii() else ""
+    if not _UUID.fullmatch(text) or not set(text) - set("0-"):
+        _refuse("not a stream")
+    return text
+
+
+def _ulid(value: Any) -> str:
+    if not _ULID.fullmatch(_text(value)):
+        _refuse("not a ULID")
+    return str(value).upper()
+
+
+def _judge_add(value: Any) -> Any:
+    stream, version, events = _fields(value, "stream", "version", "events")
+    if not isinstance(events, list) or not events:
+        _refuse("no events")
+    return {
+        "stream": _stream(stream),
+        "expected_version": _integer(version),
+        "events": [_judge_event(item) for item in events],
+    }
+
+
+def _judge_event(value: Any) -> Any:
+    kind, data, metadata, causation_id, correlation_id = _fields(value, *EVENT_FIELDS)
+    if not 1 <= len(_text(kind).encode()) <= 255:
+        _refuse("not a type")
+    given = {"type": kind, "data": _text(data)}
+    if metadata is not None:
+        given["metadata"] = _text(metadata)
+    if causation_id is not None:
+        given["causation_id"] = _ulid(causation_id)
+    if correlation_id is not None:
+        given["correlation_id"] = _ulid(correlation_id)
+    return given
+
+
+def _judge_get(value: Any) -> Any:
+    stream, version, limit = _fields(value, "stream", "version", "limit")
+    version = 0 if version is None else _integer(version)
+    return {"stream": _stream(stream), "version": version, "limit": None if limit is None else _integer(limit) or None}
+
+
+def _judge_get_all(value: Any) -> Any:
+    offset, after, limit = _fields(value, "offset", "after", "limit")
+    limit = (0 if limit is None else _integer(limit)) or 100
+    if after is None:
+        return {"start": bytes(16) if offset is None else ULID.from_str(_ulid(offset)).bytes, "limit": limit}
+    start = int(ULID.from_str(_ulid(after))) + 1
+    if offset is not None:
+        _refuse("two places to start")
+    return (
+        {"start": b"\xff" * 16, "limit": 0} if start == 2**128 else {"start": start.to_bytes(16, "big"), "limit": limit}
+    )
+
+
+# Texts with much in them that JSON, or the counting of quotes, could stumble over.
+texts = st.text(
+    st.one_of(st.sampled_from('"\\/\n\0 é€😀u0{}:,'), st.characters(exclude_categories=["Cs"])), max_size=12
+)
+types = texts.filter(lambda text: 1 <= len(text.encode()) <= 255)
+integers = st.one_of(st.integers(0, 3), st.integers(0, LARGEST))
+streams = st.uuids().filter(lambda stream: stream.int != 0).map(str).flatmap(lambda s: st.sampled_from([s, s.upper()]))
+ulids = (
+    st.integers(0, 2**128 - 1).map(lambda n: str(ULID.from_int(n))).flatmap(lambda s: st.sampled_from([s, s.lower()]))
+)
+
+
+def objects(required: dict[str, Any], optional: dict[str, Any]) -> Any:
+    """Objects of these fields in any order; those that are optional may be absent or null."""
+    given = {name: st.one_of(st.none(), values) for name, values in optional.items()}
+    fields = st.fixed_dictionaries(required, optional=given)
+    return fields.flatmap(lambda chosen: st.permutations(list(chosen.items()))).map(Object)
+
+
+events = objects({"type": types, "data": texts}, {"metadata": texts, "causation_id": ulids, "correlation_id": ulids})
+ARGUMENTS = {
+    "ADD": objects({"stream": streams, "version": integers, "events": st.lists(events, min_size=1, max_size=3)}, {}),
+    "GET": objects({"stream": streams}, {"version": integers, "limit": integers}),
+    "GETALL": st.one_of(
+        objects({}, {"offset": ulids, "limit": integers}), objects({}, {"after": ulids, "limit": integers})
+    ),
+}
+"""Right arguments of each command."""
+arguments = st.sampled_from(sorted(ARGUMENTS)).flatmap(lambda command: st.tuples(st.just(command), ARGUMENTS[command]))
