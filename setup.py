@@ -37,7 +37,7 @@ setup(
         "python-ulid>=3",
         "humanize>=4.9",
         "google-crc32c>=1.6",
-        "txredisapi>=1.4.10",
+        "txredisapi>=1.6,<2",
     ],
     extras_require={
         "test": [
@@ -46,10 +46,13 @@ setup(
             "redis>=5",
             "PyYAML>=6",
             "types-PyYAML",
+            "types-setuptools",
             "ruff==0.17.6",
             "mypy==2.4.1",
             "mypy-zope==1.0.17",
             "import-linter==2.16",
+            "build>=1.2",
+            "check-jsonschema>=0.29",
         ],
     },
     classifiers=[

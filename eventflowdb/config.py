@@ -1,6 +1,7 @@
 """The settings: read from the environment and the command line, checked, and told wrong in one line."""
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import msgspec
 from eventflowdb.errors import StartRefused
 from eventflowdb.limits import BULK_BYTES_MAX, INTEGER_MAX, MIB
 
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _UNITS = {"": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4}
 _BINARY_UNITS = {"kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4}
 
@@ -108,9 +110,20 @@ def _folder(text: str) -> Path:
     return Path(text).absolute()
 
 
-def _nonempty(text: str) -> str:
+def _password(text: str) -> str:
     if not text:
         raise ValueError("is empty; leave it out to run without a password")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Python's own sentence would show the character.
+        raise ValueError("expected UTF-8 text") from None
+    return text
+
+
+def _password_file(text: str) -> str:
+    if not text or any(character in text for character in "\0\r\n"):
+        raise ValueError("expected the path of a file; leave it out to run without a password")
     return text
 
 
@@ -121,13 +134,9 @@ def _yes_or_no(text: str) -> bool:
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.01 <= seconds <= 86400:
+    if _DECIMAL.fullmatch(text) is None or not 0.01 <= float(text) <= 86400:
         raise ValueError("expected seconds from 0.01 to 86400")
-    return seconds
+    return float(text)
 
 
 def _choose_password(password: str | None, password_file: str | None) -> str | None:
@@ -136,12 +145,12 @@ def _choose_password(password: str | None, password_file: str | None) -> str | N
     if password is not None:
         raise StartRefused("PASSWORD and PASSWORD_FILE are both given; give one of them")
     try:
-        text = Path(password_file).read_text(encoding="utf-8")
+        text = Path(password_file).read_bytes().decode()
     except OSError as error:
         raise StartRefused(f"PASSWORD_FILE {password_file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise StartRefused(f"PASSWORD_FILE {password_file} is not UTF-8 text") from None
-    text = text.removesuffix("\n").removesuffix("\r")
+    text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
     if not text:
         raise StartRefused(f"PASSWORD_FILE {password_file} is empty")
     return text
@@ -160,7 +169,8 @@ def _require_room_for_one_request(settings: Settings) -> None:
     if settings.max_inflight_bytes < settings.max_request_bytes:
         raise StartRefused(
             f"MAX_INFLIGHT_BYTES ({settings.max_inflight_bytes}) is less than MAX_REQUEST_BYTES "
-            f"({settings.max_request_bytes}): the largest request could never be taken in"
+            f"({settings.max_request_bytes}), so that the largest request could never be taken in: "
+            "raise the one or lower the other"
         )
 
 
@@ -168,8 +178,8 @@ SETTINGS = (
     Setting("PORT", _whole_number(0, 65535), "6543", "TCP port; 0 takes a free one and logs it"),
     Setting("INTERFACE", _interface, "127.0.0.1", "address to listen on"),
     Setting("DATA", _folder, "./data", "folder of the database, made if absent"),
-    Setting("PASSWORD", _nonempty, None, "what clients must AUTH with"),
-    Setting("PASSWORD_FILE", _nonempty, None, "a file that holds the password; its last newline is dropped"),
+    Setting("PASSWORD", _password, None, "what clients must AUTH with"),
+    Setting("PASSWORD_FILE", _password_file, None, "a file that holds the password; its last newline is dropped"),
     Setting("ALLOW_NO_PASSWORD", _yes_or_no, "no", "yes lets it listen beyond loopback without a password"),
     Setting("MAX_REQUEST_BYTES", _size(1024, BULK_BYTES_MAX), "16MiB", "the largest single request"),
     Setting(

@@ -91,8 +91,6 @@ class EventflowService(Service):
         self._store = open_store(settings)
         self._commit_thread = ThreadPool(1, 1, "eventflowdb commits")
         self._read_threads = ThreadPool(0, READ_THREADS_MAX, "eventflowdb reads")
-        self._commit_thread.start()
-        self._read_threads.start()
         self._writer = GroupCommitWriter(self._store, self._commit_thread, self._reactor, self._storage_failed)
         self._estimates = Estimates(self._count, settings.count_interval, self._reactor)
         reads = Reads(self._store, off_thread(self._reactor, self._read_threads))
@@ -104,23 +102,30 @@ class EventflowService(Service):
             self._reactor,
             self._fit_clients(),
         )
-        self._estimates.start()
         self._port: IListeningPort = self._reactor.adoptStreamPort(
             self._listener.fileno(), self._listener.family, self._factory
         )
         self._listener.close()
-        self._log.info(
-            "EventflowDB {version} listens on {address}; {data} holds {events} events",
-            version=__version__,
-            address=self._port.getHost(),
-            data=str(settings.data),
-            events=self._store.event_count(),
-        )
+        # Not at once: an interrupt before twistd heeds signals would end its main thread alone, and leave a process
+        # of other threads that listens and never answers.
+        self._reactor.callWhenRunning(self._begin)
 
     def stopService(self) -> "Deferred[None]":
         """Answer what was taken in, and close; done within the grace period and one commit."""
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
+
+    def _begin(self) -> None:
+        self._commit_thread.start()
+        self._read_threads.start()
+        self._estimates.start()
+        self._log.info(
+            "EventflowDB {version} listens on {address}; {data} holds {events} events",
+            version=__version__,
+            address=self._port.getHost(),
+            data=str(self._settings.data),
+            events=self._store.event_count(),
+        )
 
     async def _stop(self) -> None:
         await _when_stopped(self._port)

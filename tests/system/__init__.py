@@ -1,0 +1,1 @@
+"""Tests of the installed wheel: real twistd, real clients, over TCP."""

@@ -1,0 +1,72 @@
+"""What users install: the source distribution, the wheel built from it, and a venv that holds the wheel."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_LEFT_OUT = shutil.ignore_patterns(
+    ".*_cache", ".git", ".hypothesis", ".venv", "__pycache__", "*.egg-info", "build", "data", "dist", "dropin.cache"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Distributions:
+    """The two files of a release, and the copy of the checkout that they were built from."""
+
+    checkout: Path
+    sdist: Path
+    wheel: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A venv with the wheel and the libraries it asks for, and nothing else."""
+
+    venv: Path
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.venv / "bin" / "python"
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        """The environment of a user of this installation: no variable of whoever runs the tests is in it."""
+        path = os.pathsep.join([str(self.venv / "bin"), os.defpath])
+        return {"PATH": path, "HOME": str(self.venv), "LANG": "C.UTF-8", **variables}
+
+
+def copy_checkout(target: Path) -> Path:
+    """A copy of the checkout as a clone would be: builds leave their traces there, and find none of older builds."""
+    return Path(shutil.copytree(ROOT, target, ignore=_LEFT_OUT))
+
+
+def build_distributions(folder: Path) -> Distributions:
+    """Build the sdist from the checkout, and the wheel from the sdist."""
+    checkout = copy_checkout(folder / "checkout")
+    run([sys.executable, "-m", "build", "--outdir", str(folder / "dist"), str(checkout)], folder)
+    (sdist,) = (folder / "dist").glob("*.tar.gz")
+    (wheel,) = (folder / "dist").glob("*.whl")
+    return Distributions(checkout, sdist, wheel)
+
+
+def install(wheel: Path, folder: Path) -> Installation:
+    """Install the wheel into a new venv, with its libraries from the registry."""
+    installation = Installation(folder / "venv")
+    run([sys.executable, "-m", "venv", str(installation.venv)], folder)
+    run(
+        [str(installation.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)], folder
+    )
+    return installation
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> str:
+    """Run a command that has to succeed, in a folder; gives what it printed."""
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 0, f"{command} ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}"
+    return ended.stdout
