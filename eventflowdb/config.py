@@ -30,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     map_size: int
     min_free_bytes: int
     count_interval: float
+    idle_timeout: int
 
 
 class Setting(NamedTuple):
@@ -122,7 +123,7 @@ def _password(text: str) -> str:
 
 
 def _password_file(text: str) -> str:
-    if not text or any(character in text for character in "\0\r\n"):
+    if "\0" in text or len(text.splitlines()) != 1:
         raise ValueError("expected the path of a file; leave it out to run without a password")
     return text
 
@@ -192,4 +193,10 @@ SETTINGS = (
     Setting("MAP_SIZE", _size(MIB, 1 << 46), "1TiB", "LMDB's address space, the bound of the database"),
     Setting("MIN_FREE_BYTES", _size(0, INTEGER_MAX), "64MiB", "appends are refused when the disk has less"),
     Setting("COUNT_INTERVAL", _seconds, "1", "seconds between periodic count indexes"),
+    Setting(
+        "IDLE_TIMEOUT",
+        _whole_number(0, 86400 * 365),
+        "0",
+        "seconds after which an unused connection is closed; 0: never",
+    ),
 )

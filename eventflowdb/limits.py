@@ -48,6 +48,9 @@ UNAUTHENTICATED_BULK_BYTES_MAX = 16 * KIB
 UNAUTHENTICATED_BUFFER_BYTES_MAX = 1 * MIB
 
 # Connections.
+KEEPALIVE_SECONDS = 300
+"""After so long without a byte TCP asks whether the other end is still there."""
+IDLENESS_CHECK_SECONDS = 1.0
 DRAIN_SECONDS_MAX = 1.0
 """After a protocol error: how long a client is read on, unheeded, so that it can see the error."""
 SHUTDOWN_NOTICE_SECONDS = 0.1
@@ -57,3 +60,7 @@ SHUTDOWN_GRACE_SECONDS = 1.0
 LISTEN_BACKLOG = 1024
 DESCRIPTORS_RESERVED = 64
 """Descriptors kept for files, threads and logs when MAX_CLIENTS is fitted to the limit of the process."""
+
+# What is kept to be asked for.
+SLOWLOG_SECONDS_MIN = 0.01
+SLOWLOG_ENTRIES_MAX = 128

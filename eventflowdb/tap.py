@@ -23,11 +23,12 @@ from eventflowdb import __version__
 from eventflowdb.config import SETTINGS, Settings, read_settings
 from eventflowdb.errors import StartRefused, StorageFailed
 from eventflowdb.limits import READ_THREADS_MAX, SHUTDOWN_GRACE_SECONDS, SHUTDOWN_NOTICE_SECONDS
-from eventflowdb.service.access import Access
+from eventflowdb.service.assembly import assemble
 from eventflowdb.service.budget import InflightBudget
+from eventflowdb.service.clients import Clients
 from eventflowdb.service.database import Database
-from eventflowdb.service.dispatch import Dispatcher
 from eventflowdb.service.estimates import Estimates
+from eventflowdb.service.idleness import IdleTimeout
 from eventflowdb.service.reads import Reads, off_thread
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.folder import DataFolder
@@ -95,13 +96,19 @@ class EventflowService(Service):
         self._estimates = Estimates(self._count, settings.count_interval, self._reactor)
         reads = Reads(self._store, off_thread(self._reactor, self._read_threads))
         database = Database(self._store, self._writer, reads, self._estimates)
-        self._dispatcher = Dispatcher(database, Access(settings.password), settings.max_request_bytes, time.monotonic)
-        self._factory = RespFactory(
-            self._dispatcher,
-            InflightBudget(settings.max_inflight_bytes, self._reactor),
-            self._reactor,
-            self._fit_clients(),
+        clients = Clients(self._fit_clients())
+        budget = InflightBudget(settings.max_inflight_bytes, self._reactor)
+        self._dispatcher = assemble(
+            settings,
+            database,
+            clients,
+            budget,
+            time.perf_counter,
+            port=self._listener.getsockname()[1],
+            stop=self._stop_soon,
         )
+        self._idle_timeout = IdleTimeout(clients, settings.idle_timeout, self._reactor, time.perf_counter)
+        self._factory = RespFactory(self._dispatcher, budget, self._reactor)
         self._port: IListeningPort = self._reactor.adoptStreamPort(
             self._listener.fileno(), self._listener.family, self._factory
         )
@@ -119,6 +126,7 @@ class EventflowService(Service):
         self._commit_thread.start()
         self._read_threads.start()
         self._estimates.start()
+        self._idle_timeout.start()
         self._log.info(
             "EventflowDB {version} listens on {address}; {data} holds {events} events",
             version=__version__,
@@ -129,6 +137,7 @@ class EventflowService(Service):
 
     async def _stop(self) -> None:
         await _when_stopped(self._port)
+        self._idle_timeout.stop()
         # For a moment requests on their way here are told that the server goes, rather than cut off.
         self._dispatcher.shut_down()
         await deferLater(self._reactor, SHUTDOWN_NOTICE_SECONDS)
@@ -165,6 +174,10 @@ class EventflowService(Service):
                 fitting=clients_max,
             )
         return clients_max
+
+    def _stop_soon(self) -> None:
+        """SHUTDOWN: as SIGTERM does, after the turn in which it was asked for."""
+        self._reactor.callLater(0, self._reactor.stop)
 
     def _storage_failed(self, failure: StorageFailed) -> None:
         """After a failed write or flush nobody knows what the disk holds: end, so that a restart reads it anew."""

@@ -14,6 +14,14 @@ class Order(enum.Enum):
     READ = "after every earlier append of its connection is on disk"
 
 
+class Group(enum.Enum):
+    """What a command is about."""
+
+    EVENTS = "events"
+    CONNECTION = "connection"
+    SERVER = "server"
+
+
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
     """One row of the command table.
@@ -30,5 +38,11 @@ class CommandSpec:
     words_min: int = 1
     words_max: int = 1
     decode: Callable[[bytes], Any] | None = None
+    group: Group = Group.EVENTS
+    hint: str = ""
+    """The argument as redis-cli shows it while one types."""
+    since: str = "0.1.0"
+    has_secrets: bool = False
+    """Its words are shown to nobody."""
     is_for_anyone: bool = False
     """Answered before AUTH."""

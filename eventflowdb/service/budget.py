@@ -32,7 +32,7 @@ class InflightBudget:
     def __init__(self, limit_bytes: int, clock: IReactorTime) -> None:
         self._limit_bytes = limit_bytes
         self._clock = clock
-        self._holders: set[Holder] = set()
+        self._holders: dict[Holder, None] = {}
         self._waiting: dict[Holder, None] = {}
         self._relief: IDelayedCall | None = None
         self.used_bytes = 0
@@ -50,11 +50,11 @@ class InflightBudget:
 
     def hold(self, holder: Holder) -> None:
         """This one holds a part of a request."""
-        self._holders.add(holder)
+        self._holders[holder] = None
 
     def release(self, holder: Holder) -> None:
         """This one holds none any more."""
-        self._holders.discard(holder)
+        self._holders.pop(holder, None)
 
     def wait(self, holder: Holder) -> None:
         """Tell this one when there is room."""
@@ -64,7 +64,7 @@ class InflightBudget:
 
     def forget(self, holder: Holder) -> None:
         """This one is gone."""
-        self._holders.discard(holder)
+        self._holders.pop(holder, None)
         self._waiting.pop(holder, None)
 
     def _wake(self) -> None:

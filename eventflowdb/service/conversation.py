@@ -23,8 +23,8 @@ from eventflowdb.limits import (
 )
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.dispatch import Dispatcher
-from eventflowdb.service.reply import LongReply, PendingReply
-from eventflowdb.service.session import Session
+from eventflowdb.service.reply import LongReply, PendingReply, Reply
+from eventflowdb.service.session import Muting, Session
 from eventflowdb.storage.lmdb_store import Chunk
 from eventflowdb.wire import replies
 from eventflowdb.wire.requests import DroppedRequest, ProtocolError, Request, RequestParser
@@ -69,6 +69,7 @@ class Conversation:
         self._session = session
         self._dispatcher = dispatcher
         self._budget = budget
+        session.peer = self
         self._parser = RequestParser(dispatcher.request_limits(session))
         self._stage = _Stage.OPEN
         self._ready: list[bytes] = []
@@ -118,6 +119,24 @@ class Conversation:
         self._budget.change(-self._accounted_bytes)
         self._accounted_bytes = 0
         self._budget.forget(self)
+        self._dispatcher.forget_session(self._session)
+
+    def push(self, data: bytes) -> None:
+        """Send what no request asked for, between replies; dropped if the client does not keep up."""
+        if self._stage is _Stage.OPEN and self._is_writable and not isinstance(self._reading, LongReply):
+            self._ready.append(data)
+            if not self._is_advancing:
+                self._send_ready()
+
+    def kill(self) -> None:
+        """Close the connection: in order where nothing is owed, else now."""
+        if self._stage is not _Stage.OPEN:
+            return
+        if self._owed or self._reading is not None or not self._is_writable:
+            self._line.abort()
+        else:
+            self._stage = _Stage.ENDING
+            self._advance()
 
     def held_bytes(self) -> int:
         """How much of an unfinished request is held (asked by the budget)."""
@@ -131,7 +150,7 @@ class Conversation:
             self._account()
         elif held_bytes > OVERLOAD_HELD_BYTES_MAX and (self._is_starved or not self._is_writable):
             # Half a line, or requests that cannot run since the client takes no replies: neither goes away by itself.
-            self._log.warn("the connection of {peer} is cut: {error}", peer=self._session.peer, error=error)
+            self._log.warn("the connection of {peer} is cut: {error}", peer=self._session.address, error=error)
             self._line.abort()
             self.lost()
 
@@ -188,6 +207,8 @@ class Conversation:
 
     def _run(self, request: Request) -> None:
         reply = self._dispatcher.execute(self._session, request)
+        if self._session.muting is not Muting.NOTHING:
+            reply = self._mute(reply)
         if isinstance(reply, bytes):
             self._answer(reply)
             if self._session.has_changed:
@@ -199,6 +220,17 @@ class Conversation:
                 self._reading = reply
             self._owe(reply, _weight_bytes(request))
 
+    def _mute(self, reply: Reply) -> Reply:
+        """What CLIENT REPLY leaves of a reply; SKIP and OFF are not answered themselves."""
+        if self._session.muting is Muting.NEXT:
+            self._session.muting = Muting.THIS
+        elif self._session.muting is Muting.THIS:
+            self._session.muting = Muting.NOTHING
+        if isinstance(reply, PendingReply):
+            reply.is_muted = True
+            return reply
+        return b""
+
     def _follow_session(self) -> None:
         self._session.has_changed = False
         self._parser.limits = self._dispatcher.request_limits(self._session)
@@ -206,7 +238,9 @@ class Conversation:
             self._stage = _Stage.ENDING
 
     def _answer(self, reply: bytes) -> None:
-        """Put a reply behind those that are still owed."""
+        """Put a reply behind those that are still owed; SHUTDOWN's and muted ones are empty."""
+        if not reply:
+            return
         if self._owed:
             self._owed.append(reply)
             self._owed_bytes += len(reply)
@@ -245,6 +279,8 @@ class Conversation:
             owed.popleft()
             if self._reading is reply:
                 self._reading = None
+            if not isinstance(reply, bytes) and reply.is_muted:
+                continue
             if isinstance(value, LongReply):
                 self._begin_long(value)
             else:
@@ -285,7 +321,7 @@ class Conversation:
     def _break_off(self, failure: Failure) -> None:
         """A fault after the reply's header: only the end of the connection can tell the client."""
         if self._stage is not _Stage.ENDED:
-            self._log.failure("a long reply to {peer} broke off", failure, peer=self._session.peer)
+            self._log.failure("a long reply to {peer} broke off", failure, peer=self._session.address)
             self._line.abort()
 
     def _account(self) -> None:

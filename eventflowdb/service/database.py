@@ -5,6 +5,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from eventflowdb.events import Append
+from eventflowdb.service.commits import Commits
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.writer import GroupCommitWriter, Outcome
@@ -20,6 +21,11 @@ class Database:
         self._writer = writer
         self._reads = reads
         self._estimates = estimates
+
+    @property
+    def commits(self) -> Commits:
+        """How the commits have gone."""
+        return self._writer.commits
 
     def append(self, append: Append, settle: Callable[[Outcome], None]) -> None:
         """Queue an append; see GroupCommitWriter.append."""

@@ -1,6 +1,6 @@
-"""The one gate every command passes: look up, authenticate, decode and check the argument, respond."""
+"""The one gate every command passes: look up, authenticate, decode and check the argument, respond, count."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -10,12 +10,15 @@ from twisted.python.failure import Failure
 from eventflowdb.commands.spec import CommandSpec, Order
 from eventflowdb.commands.table import COMMANDS
 from eventflowdb.errors import CommandRefused, EventflowError, NotAuthenticated, TryAgain
+from eventflowdb.limits import SLOWLOG_SECONDS_MIN
 from eventflowdb.service.access import Access
+from eventflowdb.service.clients import Clients
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
-from eventflowdb.service.reply import Reply
-from eventflowdb.service.responders import Responders
+from eventflowdb.service.monitoring import monitor_line
+from eventflowdb.service.reply import PendingReply, Reply
 from eventflowdb.service.session import Session
+from eventflowdb.service.statistics import Statistics
 from eventflowdb.storage.lmdb_store import Chunk, Span
 from eventflowdb.wire import replies
 from eventflowdb.wire.requests import UNAUTHENTICATED, DroppedRequest, Request, RequestLimits, authenticated
@@ -26,39 +29,50 @@ _WORDS_SHOWN_CHARACTERS_MAX = 128
 
 
 class Dispatcher:
-    """Turns requests into replies, and every error into one."""
+    """Turns requests into replies, and every error into one.
+
+    responders: one for each command of the table, by its name.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, database: Database, access: Access, request_bytes_max: int, seconds: Callable[[], float]
+        self,
+        database: Database,
+        access: Access,
+        responders: Mapping[str, Responder],
+        clients: Clients,
+        statistics: Statistics,
+        request_bytes_max: int,
+        seconds: Callable[[], float],
     ) -> None:
         self._database = database
         self._access = access
+        self._clients = clients
+        self._statistics = statistics
+        self._seconds = seconds
         self._authenticated_limits = authenticated(request_bytes_max)
-        responders = Responders(database, access, seconds)
-        self._responders: dict[str, Responder] = {
-            "PING": responders.ping,
-            "AUTH": responders.auth,
-            "QUIT": responders.quit,
-            "VERSION": responders.version,
-            "UPTIME": responders.uptime,
-            "SIZE": responders.size,
-            "EVENTCOUNT": responders.event_count,
-            "STREAMCOUNT": responders.stream_count,
-            "EVENTCOUNTEST": responders.event_count_estimate,
-            "STREAMCOUNTEST": responders.stream_count_estimate,
-            "CHECKSUM": responders.checksum,
-            "ADD": responders.add,
-            "GET": responders.get,
-            "GETALL": responders.get_all,
-        }
-        self._commands = {name.encode(): (COMMANDS[name], respond) for name, respond in self._responders.items()}
+        self._commands = {name.encode(): (spec, responders[name]) for name, spec in COMMANDS.items()}
         self._is_shutting_down = False
 
-    def new_session(self, peer: str) -> Session:
+    def new_session(self, address: str, local_address: str) -> Session:
         """The session of a new connection."""
-        return Session(peer, is_authenticated=not self._access.needs_password)
+        is_authenticated = not self._access.needs_password
+        session = Session(self._clients.next_id(), address, local_address, is_authenticated, self._seconds())
+        self._clients.add(session)
+        self._statistics.connections_received += 1
+        return session
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more connection may come; one that may not is counted."""
+        if not self._clients.has_room:
+            self._statistics.connections_rejected += 1
+        return self._clients.has_room
+
+    def forget_session(self, session: Session) -> None:
+        """A connection has ended."""
+        self._clients.remove(session)
 
     def shut_down(self) -> None:
         """From now on every request is refused."""
@@ -77,41 +91,88 @@ class Dispatcher:
 
     def execute(self, session: Session, request: Request) -> Reply:
         """Run one request. Never raises."""
+        if isinstance(request, DroppedRequest):
+            error = request.error if session.is_authenticated else NotAuthenticated("Authentication required.")
+            return self._refuse(error)
+        began = self._seconds()
+        session.last_used_at = began
+        session.commands += 1
         try:
-            if isinstance(request, DroppedRequest):
-                self._require_authentication(session)
-                raise request.error
-            return self._execute(session, request)
-        except EventflowError as error:
-            return replies.error(error)
-        except Exception:
-            return replies.error(error_of(Failure(), self._log, "a request failed"))
+            spec, respond = self._admit(session, request)
+        except EventflowError as refusal:
+            return self._refuse(refusal)
+        session.last_command = spec.name
+        if self._clients.monitors:
+            self._show_monitors(session, spec, request)
+        return self._respond(session, spec, respond, request, began)
 
     def read_on(self, span: Span) -> "Deferred[Chunk]":
         """The next chunk of a long reply."""
         return self._database.read_on(span)
 
-    def _execute(self, session: Session, words: list[bytes]) -> Reply:
+    def _admit(self, session: Session, words: list[bytes]) -> tuple[CommandSpec, Responder]:
+        """The command and its responder, if this connection may run it now with so many words."""
         found = self._find(words[0])
         if not session.is_authenticated and (found is None or not found[0].is_for_anyone):
-            self._require_authentication(session)
+            raise NotAuthenticated("Authentication required.")
         if found is None:
             raise _unknown_command(words)
         if self._is_shutting_down:
             raise TryAgain("the server is shutting down; nothing was stored; retry when it is back")
-        spec, respond = found
+        spec = found[0]
         if not spec.words_min <= len(words) <= spec.words_max:
             raise CommandRefused(f"wrong number of arguments for '{spec.name.lower()}' command")
-        if spec.decode is not None and len(words) == 2:
-            return respond(session, spec.decode(words[1]))
-        return respond(session, words)
+        return found
+
+    def _respond(
+        self, session: Session, spec: CommandSpec, respond: Responder, words: list[bytes], began: float
+    ) -> Reply:
+        """Have the command answered, and count it when it is."""
+        reply: Reply
+        error_code: str | None = None
+        try:
+            if spec.decode is not None and len(words) == 2:
+                reply = respond(session, spec.decode(words[1]))
+            else:
+                reply = respond(session, words)
+        except EventflowError as refusal:
+            reply, error_code = replies.error(refusal), refusal.code
+        except Exception:
+            fault = error_of(Failure(), self._log, "a request failed")
+            reply, error_code = replies.error(fault), fault.code
+        if isinstance(reply, PendingReply) and reply.value is None:
+            reply.count_with(lambda: self._count(session, spec, words, began, _error_code(reply.value)))
+        else:
+            self._count(session, spec, words, began, error_code)
+        return reply
+
+    def _count(
+        self, session: Session, spec: CommandSpec, words: list[bytes], began: float, error_code: str | None
+    ) -> None:
+        seconds = self._seconds() - began
+        self._statistics.count(spec.name, seconds, error_code)
+        if seconds >= SLOWLOG_SECONDS_MIN and not spec.has_secrets:
+            self._statistics.keep_slow(seconds, words, session.address, session.name)
+
+    def _refuse(self, refusal: EventflowError) -> bytes:
+        self._statistics.errors[refusal.code] += 1
+        return replies.error(refusal)
+
+    def _show_monitors(self, session: Session, spec: CommandSpec, words: list[bytes]) -> None:
+        line = monitor_line(session.address, words[:1] if spec.has_secrets else words, spec.has_secrets)
+        for monitor in self._clients.monitors:
+            if monitor is not session and monitor.peer is not None:
+                monitor.peer.push(line)
 
     def _find(self, name: bytes) -> tuple[CommandSpec, Responder] | None:
         return self._commands.get(name) or self._commands.get(name.upper())
 
-    def _require_authentication(self, session: Session) -> None:
-        if not session.is_authenticated:
-            raise NotAuthenticated("Authentication required.")
+
+def _error_code(reply: object) -> str | None:
+    """The code of an encoded error."""
+    if isinstance(reply, bytes) and reply.startswith(b"-"):
+        return reply[1:].partition(b" ")[0].decode()
+    return None
 
 
 def _unknown_command(words: list[bytes]) -> CommandRefused:

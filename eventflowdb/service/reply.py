@@ -27,18 +27,27 @@ class PendingReply:
     weight_bytes: what its request weighs until then.
     """
 
-    __slots__ = ("_on_settled", "value", "weight_bytes")
+    __slots__ = ("_count", "_on_settled", "is_muted", "value", "weight_bytes")
 
     def __init__(self) -> None:
         self.value: bytes | LongReply | None = None
         self.weight_bytes = 0
+        self.is_muted = False
+        """The client asked not to get it."""
+        self._count: Callable[[], None] | None = None
         self._on_settled: Callable[[PendingReply], None] | None = None
 
     def settle(self, value: bytes | LongReply) -> None:
         """Give the reply."""
         self.value = value
+        if self._count is not None:
+            self._count()
         if self._on_settled is not None:
             self._on_settled(self)
+
+    def count_with(self, count: Callable[[], None]) -> None:
+        """Have `count` called when the reply is there, before anyone else hears of it."""
+        self._count = count
 
     def when_settled(self, call: "Callable[[PendingReply], None]") -> None:
         """Have `call` told; at once if the reply is there."""

@@ -1,4 +1,4 @@
-"""What each command does: one method a command, from a checked argument to a reply."""
+"""What each command of the database does: one method a command, from a checked argument to a reply."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,6 @@ from eventflowdb import __version__
 from eventflowdb.commands.arguments import EVERYTHING, LogRead, StreamRead
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
-from eventflowdb.service.access import DEFAULT_USER, Access
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.reply import LongReply, PendingReply, Reply
@@ -31,27 +30,10 @@ class Responders:
 
     _log = Logger()
 
-    def __init__(self, database: Database, access: Access, seconds: Callable[[], float]) -> None:
+    def __init__(self, database: Database, seconds: Callable[[], float]) -> None:
         self._database = database
-        self._access = access
         self._seconds = seconds
         self._started = seconds()
-
-    def ping(self, _session: Session, words: Words) -> Reply:
-        """PING: the message back, or PONG."""
-        return replies.PONG if len(words) == 1 else replies.bulk(words[1])
-
-    def auth(self, session: Session, words: Words) -> Reply:
-        """AUTH: also again on a connection that is authenticated, as pools do."""
-        user = words[1] if len(words) == 3 else DEFAULT_USER
-        self._access.authenticate(user, words[-1])
-        session.authenticate()
-        return replies.OK
-
-    def quit(self, session: Session, _words: Words) -> Reply:
-        """QUIT: OK, and the end."""
-        session.end()
-        return replies.OK
 
     def version(self, _session: Session, _words: Words) -> Reply:
         """VERSION."""

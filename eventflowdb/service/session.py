@@ -1,19 +1,80 @@
 """What the server knows of one connection and its user."""
 
+import enum
+from typing import Protocol
+
+from eventflowdb.wire.values import RESP2
+
+
+class Peer(Protocol):
+    """The other end of a session, for those who have something to tell it besides replies."""
+
+    def push(self, data: bytes) -> None:
+        """Send bytes that no request asked for; dropped if the client does not keep up."""
+
+    def kill(self) -> None:
+        """Close the connection when its replies are out."""
+
+
+class Muting(enum.Enum):
+    """Which replies CLIENT REPLY suppresses."""
+
+    NOTHING = "on"
+    NEXT = "skip: the reply of the command after this one"
+    THIS = "skip: the reply of the command under way"
+    ALL = "off"
+
 
 class Session:
-    """One connection, from its beginning to its end.
+    """One connection, from its beginning to its end. Times are seconds of a monotonic clock.
 
-    has_changed: set by whoever changes one of the others, so that the conversation looks at them.
+    has_changed: set by whoever changes what the conversation must follow, so that it looks.
     """
 
-    __slots__ = ("has_changed", "is_authenticated", "is_ending", "peer")
+    __slots__ = (
+        "address",
+        "began_at",
+        "commands",
+        "has_changed",
+        "id",
+        "is_authenticated",
+        "is_ending",
+        "is_monitor",
+        "last_command",
+        "last_used_at",
+        "library_name",
+        "library_version",
+        "local_address",
+        "muting",
+        "name",
+        "peer",
+        "protocol",
+    )
 
-    def __init__(self, peer: str, is_authenticated: bool) -> None:
-        self.peer = peer
+    def __init__(self, number: int, address: str, local_address: str, is_authenticated: bool, now: float) -> None:
+        self.id = number
+        self.address = address
+        self.local_address = local_address
         self.is_authenticated = is_authenticated
+        self.began_at = now
+        self.last_used_at = now
+        self.last_command = "NULL"
+        self.commands = 0
+        self.peer: Peer | None = None
         self.is_ending = False
         self.has_changed = False
+        self.library_name = ""
+        self.library_version = ""
+        self.reset(is_authenticated)
+
+    def reset(self, is_authenticated: bool) -> None:
+        """As a new connection is; the name of the client's library stays (Redis's RESET)."""
+        self.is_authenticated = is_authenticated
+        self.name = ""
+        self.protocol = RESP2
+        self.muting = Muting.NOTHING
+        self.is_monitor = False
+        self.has_changed = True
 
     def authenticate(self) -> None:
         """From now on the connection may do what its user may."""
@@ -23,4 +84,9 @@ class Session:
     def end(self) -> None:
         """Nothing more is taken, and the connection closes when its replies are out."""
         self.is_ending = True
+        self.has_changed = True
+
+    def mute(self, muting: Muting) -> None:
+        """Suppress replies."""
+        self.muting = muting
         self.has_changed = True

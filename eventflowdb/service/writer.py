@@ -6,6 +6,7 @@ the previous commit and for nothing else, there is no timer. When nothing waits 
 the next append asks for it again.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -14,9 +15,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eventflowdb.errors import EventflowError, StorageFailed
+from eventflowdb.errors import EventflowError, StorageFailed, WrongExpectedVersion
 from eventflowdb.events import Append
 from eventflowdb.limits import BATCH_BYTES_MAX
+from eventflowdb.service.commits import Commits
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.threads import ReactorThread, Worker
 
@@ -50,15 +52,18 @@ class GroupCommitWriter:
         worker: Worker,
         reactor: ReactorThread,
         on_failure: Callable[[StorageFailed], None],
+        seconds: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._store = store
         self._worker = worker
         self._reactor = reactor
         self._on_failure = on_failure
+        self._seconds = seconds
         self._waiting: deque[_Waiting] = deque()
         self._is_committing = False
         self._failure: StorageFailed | None = None
         self._idle_waiters: list[Deferred[None]] = []
+        self.commits = Commits()
 
     def append(self, append: Append, settle: Callable[[Outcome], None]) -> None:
         """Queue an append. `settle` is called once, with its records when they are on disk, or a refusal."""
@@ -83,9 +88,11 @@ class GroupCommitWriter:
         """On the commit thread: batch after batch until nothing waits."""
         while True:
             batch = self._take_batch()
+            began = self._seconds()
             outcomes = self._commit(batch)
+            seconds = self._seconds() - began
             is_last = not self._waiting or isinstance(outcomes[0], StorageFailed)
-            self._reactor.callFromThread(self._settle, batch, outcomes, is_last)
+            self._reactor.callFromThread(self._settle, batch, outcomes, seconds, is_last)
             if is_last:
                 return
 
@@ -104,7 +111,10 @@ class GroupCommitWriter:
         except Exception:
             return [error_of(Failure(), self._log, "a commit failed")] * len(batch)
 
-    def _settle(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], is_last: bool) -> None:
+    def _settle(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], seconds: float, is_last: bool) -> None:
+        has_stored = any(isinstance(outcome, list) for outcome in outcomes)
+        if has_stored or not isinstance(outcomes[0], WrongExpectedVersion):
+            self.commits.add(len(batch), seconds, is_failed=not has_stored)
         if isinstance(outcomes[0], StorageFailed):
             self._fail(outcomes[0])
         # From the end, so that a connection's first reply comes last and its replies leave in one write.

@@ -5,7 +5,7 @@ import resource
 import socket
 
 from eventflowdb.errors import StartRefused
-from eventflowdb.limits import DESCRIPTORS_RESERVED, LISTEN_BACKLOG
+from eventflowdb.limits import DESCRIPTORS_RESERVED, KEEPALIVE_SECONDS, LISTEN_BACKLOG
 
 
 def bind(interface: str, port: int) -> socket.socket:
@@ -33,3 +33,12 @@ def fit_clients(clients_max: int) -> int:
     if hard == resource.RLIM_INFINITY:
         return clients_max
     return max(1, min(clients_max, hard - DESCRIPTORS_RESERVED))
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """When the system asks an idle connection's other end: as Redis has it, then twice more before it gives up."""
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_SECONDS // 3)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

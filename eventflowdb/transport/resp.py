@@ -18,6 +18,7 @@ from eventflowdb.limits import DRAIN_SECONDS_MAX
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.conversation import Conversation
 from eventflowdb.service.dispatch import Dispatcher
+from eventflowdb.transport.listening import keep_alive
 from eventflowdb.wire.replies import error_line
 
 
@@ -42,12 +43,20 @@ class RespProtocol(LineReceiver):
             self._direct = transport
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
+        if self._direct is not None:
+            keep_alive(self._direct.getHandle())
         if not self._connections.admit(self):
             self.send(error_line("ERR max number of clients reached"))
             transport.loseConnection()
             return
         transport.registerProducer(self, True)
-        self._conversation = self._connections.converse(self, self._peer)
+        self._conversation = self._connections.converse(self, self._peer, self._local_address())
+
+    def _local_address(self) -> str:
+        if self._direct is None:
+            return _address(self.transport.getHost())
+        name = self._direct.getHandle().getsockname()
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
 
     def when_lost(self) -> "Deferred[None]":
         """Fires when the connection, which must be open, is gone."""
@@ -146,20 +155,18 @@ class RespFactory(Factory):
 
     noisy = False
 
-    def __init__(self, dispatcher: Dispatcher, budget: InflightBudget, reactor: IReactorTime, clients_max: int) -> None:
+    def __init__(self, dispatcher: Dispatcher, budget: InflightBudget, reactor: IReactorTime) -> None:
         self.reactor = reactor
         self._dispatcher = dispatcher
         self._budget = budget
-        self._clients_max = clients_max
         self.connections: set[RespProtocol] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> RespProtocol:
-        host, port = getattr(addr, "host", "?"), getattr(addr, "port", 0)
-        return RespProtocol(self, f"{host}:{port}")
+        return RespProtocol(self, _address(addr))
 
     def admit(self, connection: RespProtocol) -> bool:
         """Take a connection in, unless there are too many."""
-        if len(self.connections) >= self._clients_max:
+        if not self._dispatcher.has_room:
             return False
         self.connections.add(connection)
         return True
@@ -168,6 +175,12 @@ class RespFactory(Factory):
         """A connection is gone."""
         self.connections.discard(connection)
 
-    def converse(self, line: RespProtocol, peer: str) -> Conversation:
+    def converse(self, line: RespProtocol, peer: str, here: str) -> Conversation:
         """The conversation of a connection that was taken in."""
-        return Conversation(line, self._dispatcher.new_session(peer), self._dispatcher, self._budget)
+        return Conversation(line, self._dispatcher.new_session(peer, here), self._dispatcher, self._budget)
+
+
+def _address(address: object) -> str:
+    """Host and port as Redis writes them."""
+    host = str(getattr(address, "host", "?"))
+    return f"{f'[{host}]' if ':' in host else host}:{getattr(address, 'port', 0)}"

@@ -14,13 +14,14 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from eventflowdb.config import read_settings
 from eventflowdb.errors import StorageFailed, TryAgain
 from eventflowdb.events import Append, NewEvent
-from eventflowdb.service.access import Access
+from eventflowdb.service.assembly import assemble
 from eventflowdb.service.budget import InflightBudget
+from eventflowdb.service.clients import Clients
 from eventflowdb.service.conversation import Conversation
 from eventflowdb.service.database import Database
-from eventflowdb.service.dispatch import Dispatcher
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.writer import GroupCommitWriter
@@ -152,7 +153,7 @@ class Connection:
 
     def __init__(self, server: "SteppedServer") -> None:
         self.line = FakeLine()
-        self.session = server.dispatcher.new_session("peer:1")
+        self.session = server.dispatcher.new_session("peer:1", "here:2")
         self.conversation = Conversation(self.line, self.session, server.dispatcher, server.budget)
 
     def send(self, *requests: bytes) -> None:
@@ -175,6 +176,7 @@ class SteppedServer:
         password: str | None = None,
         max_request_bytes: int = 16 * MIB,
         max_inflight_bytes: int = 256 * MIB,
+        clients_max: int = 100,
     ) -> None:
         self.clock = Clock()
         self.store = LmdbStore.open(folder, map_size=1 << 30)
@@ -188,8 +190,24 @@ class SteppedServer:
             lambda: succeed((self.store.event_count(), self.store.stream_count())), 1.0, self.clock
         )
         self.database = Database(self.store, self.writer, self.reads, self.estimates)
-        self.dispatcher = Dispatcher(self.database, Access(password), max_request_bytes, self.clock.seconds)
         self.budget = InflightBudget(max_inflight_bytes, self.clock)
+        self.clients = Clients(clients_max)
+        self.stops = 0
+        given = {"DATA": str(folder), "MAX_REQUEST_BYTES": str(max_request_bytes)}
+        if password is not None:
+            given["PASSWORD"] = password
+        self.dispatcher = assemble(
+            read_settings(given, {}),
+            self.database,
+            self.clients,
+            self.budget,
+            self.clock.seconds,
+            port=6543,
+            stop=self._note_stop,
+        )
+
+    def _note_stop(self) -> None:
+        self.stops += 1
 
     def connect(self) -> Connection:
         """A new connection."""

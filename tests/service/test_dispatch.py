@@ -13,7 +13,10 @@ from eventflowdb.commands.table import COMMANDS
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.ids import ZERO_ULID
 from eventflowdb.service.access import Access
+from eventflowdb.service.clients import Clients
 from eventflowdb.service.dispatch import Dispatcher
+from eventflowdb.service.session import Session
+from eventflowdb.service.statistics import Statistics
 from eventflowdb.wire.requests import DroppedRequest
 
 from .fakes import OTHER, STREAM, Connection, LoggedFaults, ReplyError, SteppedServer, add, read_replies, request
@@ -40,7 +43,7 @@ def ask(connection: Connection, *words: str | bytes) -> Any:
 # Who may ask.
 
 
-@pytest.mark.parametrize("name", [*sorted(set(COMMANDS) - {"AUTH", "QUIT"}), "NOSUCH", "", "auth "])
+@pytest.mark.parametrize("name", [*sorted(set(COMMANDS) - {"AUTH", "HELLO", "QUIT", "RESET"}), "NOSUCH", "", "auth "])
 def test_before_auth_everything_else_is_refused_alike(guarded: SteppedServer, name: str) -> None:
     """Also what does not exist and what has the wrong arguments: a stranger learns nothing."""
     connection = guarded.connect()
@@ -89,13 +92,13 @@ def test_auth_without_a_password_configured_is_refused_in_the_words_of_redis(con
 
 
 def test_before_auth_a_dropped_request_is_refused_like_any_other(guarded: SteppedServer) -> None:
-    session = guarded.dispatcher.new_session("peer:1")
+    session = guarded.dispatcher.new_session("peer:1", "here:2")
     reply = guarded.dispatcher.execute(session, DroppedRequest(InvalidArgument("too large")))
     assert reply == b"-NOAUTH Authentication required.\r\n"
 
 
 def test_limits_before_auth_are_lower(guarded: SteppedServer) -> None:
-    session = guarded.dispatcher.new_session("peer:1")
+    session = guarded.dispatcher.new_session("peer:1", "here:2")
     before = guarded.dispatcher.request_limits(session)
     session.authenticate()
     after = guarded.dispatcher.request_limits(session)
@@ -104,7 +107,7 @@ def test_limits_before_auth_are_lower(guarded: SteppedServer) -> None:
 
 
 def test_before_auth_no_request_waits_for_an_other(guarded: SteppedServer) -> None:
-    session = guarded.dispatcher.new_session("peer:1")
+    session = guarded.dispatcher.new_session("peer:1", "here:2")
     assert guarded.dispatcher.order_of(session, [b"GETALL"]) is Order.AT_ONCE
     session.authenticate()
     assert guarded.dispatcher.order_of(session, [b"getall"]) is Order.READ
@@ -184,8 +187,8 @@ def test_names_may_be_written_in_any_case(
 ) -> None:
     connection.send(request(change(spec.name), *["{}"] * (spec.words_min - 1)))
     server.read()
-    (reply,) = read_replies(connection.take())
-    assert not isinstance(reply, ReplyError) or "unknown command" not in reply.text
+    for reply in read_replies(connection.take()):
+        assert not isinstance(reply, ReplyError) or "unknown command" not in reply.text
 
 
 # What is answered.
@@ -270,9 +273,14 @@ def test_a_failing_store_is_told_of_and_ends_nothing(server: SteppedServer, conn
 def test_a_fault_nobody_expected_is_logged_and_told_by_its_incident_id(
     server: SteppedServer, faults: LoggedFaults
 ) -> None:
-    instants = iter([0.0])  # the clock of UPTIME breaks after the start
-    dispatcher = Dispatcher(server.database, Access(None), 1 << 24, lambda: next(instants))
-    reply = dispatcher.execute(dispatcher.new_session("peer:1"), [b"UPTIME"])
+    def fail(_session: Session, _argument: Any) -> bytes:
+        raise StopIteration
+
+    responders = dict.fromkeys(COMMANDS, fail)
+    dispatcher = Dispatcher(
+        server.database, Access(None), responders, Clients(1), Statistics(), 1 << 24, server.clock.seconds
+    )
+    reply = dispatcher.execute(dispatcher.new_session("peer:1", "here:2"), [b"UPTIME"])
     assert isinstance(reply, bytes)
     event = faults.take_one()
     assert isinstance(event["log_failure"].value, StopIteration)

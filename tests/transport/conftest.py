@@ -9,7 +9,7 @@ from twisted.logger import globalLogPublisher
 
 from tests.service.fakes import LoggedFaults, SteppedServer
 
-from .fakes import Bench, HandReactor, SocketClient
+from .fakes import CLIENTS_MAX, Bench, HandReactor, SocketClient
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def faults() -> Iterator[LoggedFaults]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[SteppedServer]:
     """A server without a password."""
-    server = SteppedServer(tmp_path / "database")
+    server = SteppedServer(tmp_path / "database", clients_max=CLIENTS_MAX)
     yield server
     server.close()
 

@@ -60,7 +60,7 @@ class Bench:
 
     def __init__(self, server: SteppedServer) -> None:
         self.server = server
-        self.factory = RespFactory(server.dispatcher, server.budget, server.clock, CLIENTS_MAX)
+        self.factory = RespFactory(server.dispatcher, server.budget, server.clock)
 
     def connect(self) -> NotedTransport:
         """A new connection over a transport that only notes."""

@@ -1,0 +1,61 @@
+"""The dispatcher of a server, with what answers each command of the table."""
+
+from collections.abc import Callable
+
+from eventflowdb.config import Settings
+from eventflowdb.service.access import Access
+from eventflowdb.service.budget import InflightBudget
+from eventflowdb.service.clients import Clients
+from eventflowdb.service.database import Database
+from eventflowdb.service.dispatch import Dispatcher, Responder
+from eventflowdb.service.handshake import Handshake
+from eventflowdb.service.information import Information
+from eventflowdb.service.operations import Operations
+from eventflowdb.service.responders import Responders
+from eventflowdb.service.statistics import Statistics
+
+
+def assemble(
+    settings: Settings,
+    database: Database,
+    clients: Clients,
+    budget: InflightBudget,
+    seconds: Callable[[], float],
+    *,
+    port: int,
+    stop: Callable[[], None],
+) -> Dispatcher:
+    """Put a dispatcher together. seconds: a monotonic clock; port: where it listens; stop: ends the server, soon."""
+    access, statistics = Access(settings.password), Statistics()
+    information = Information(settings, port, database, clients, statistics, budget, seconds)
+    stored = Responders(database, seconds)
+    handshake = Handshake(access, clients, seconds)
+    operations = Operations(settings, information, clients, statistics, stop)
+    responders: dict[str, Responder] = {
+        "PING": handshake.ping,
+        "AUTH": handshake.auth,
+        "QUIT": handshake.quit,
+        "VERSION": stored.version,
+        "UPTIME": stored.uptime,
+        "SIZE": stored.size,
+        "EVENTCOUNT": stored.event_count,
+        "STREAMCOUNT": stored.stream_count,
+        "EVENTCOUNTEST": stored.event_count_estimate,
+        "STREAMCOUNTEST": stored.stream_count_estimate,
+        "CHECKSUM": stored.checksum,
+        "ADD": stored.add,
+        "GET": stored.get,
+        "GETALL": stored.get_all,
+        "HELLO": handshake.hello,
+        "CLIENT": handshake.client,
+        "SELECT": handshake.select,
+        "ECHO": handshake.echo,
+        "RESET": handshake.reset,
+        "COMMAND": operations.command,
+        "CONFIG": operations.config,
+        "INFO": operations.info,
+        "SLOWLOG": operations.slowlog,
+        "MONITOR": operations.monitor,
+        "SHUTDOWN": operations.shutdown,
+    }
+    return Dispatcher(database, access, responders, clients, statistics, settings.max_request_bytes, seconds)

@@ -1,0 +1,203 @@
+"""What INFO tells, section by section: Redis's words where tools parse them, and our own figures."""
+
+import os
+import platform
+import resource
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import humanize
+
+from eventflowdb import __version__
+from eventflowdb.config import Settings
+from eventflowdb.service.budget import InflightBudget
+from eventflowdb.service.clients import Clients
+from eventflowdb.service.database import Database
+from eventflowdb.service.statistics import CommandCount, Statistics
+from eventflowdb.storage.environment import id_text
+
+REDIS_VERSION = "7.4.0"
+"""Whose INFO this is like: tools read it to know what to expect."""
+
+Facts = Mapping[str, str | int | float]
+_DEFAULT_LEFT_OUT = ("commandstats", "latencystats")
+
+
+class Information:
+    """The sections of INFO, made when they are asked for."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        port: int,
+        database: Database,
+        clients: Clients,
+        statistics: Statistics,
+        budget: InflightBudget,
+        seconds: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._clients = clients
+        self._statistics = statistics
+        self._budget = budget
+        self._seconds = seconds
+        self._started = seconds()
+        self._run_id = secrets.token_hex(20)
+        self.port = port
+        self._sections: dict[str, tuple[str, Callable[[], Facts]]] = {
+            "server": ("Server", self._server),
+            "clients": ("Clients", self._client_facts),
+            "memory": ("Memory", self._memory),
+            "persistence": ("Persistence", self._persistence),
+            "stats": ("Stats", self._stats),
+            "replication": ("Replication", self._replication),
+            "cpu": ("CPU", self._cpu),
+            "commandstats": ("Commandstats", self._command_stats),
+            "errorstats": ("Errorstats", self._error_stats),
+            "latencystats": ("Latencystats", self._latency_stats),
+            "keyspace": ("Keyspace", self._keyspace),
+            "eventflow": ("Eventflow", self._eventflow),
+        }
+
+    def text(self, wished: list[str]) -> str:
+        """The sections that are wished for (none: the usual ones; "all" or "everything": all), lines ended by CRLF."""
+        names = [name.lower() for name in wished] or ["default"]
+        if "all" in names or "everything" in names:
+            chosen = set(self._sections)
+        else:
+            chosen = set(names)
+            if "default" in names:
+                chosen |= set(self._sections) - set(_DEFAULT_LEFT_OUT)
+        parts = [_section(title, facts()) for name, (title, facts) in self._sections.items() if name in chosen]
+        return "\r\n".join(parts)
+
+    def _server(self) -> Facts:
+        uptime = int(self._seconds() - self._started)
+        return {
+            "redis_version": REDIS_VERSION,
+            "eventflowdb_version": __version__,
+            "redis_mode": "standalone",
+            "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "arch_bits": 64 if sys.maxsize > 2**32 else 32,
+            "python_version": platform.python_version(),
+            "process_id": os.getpid(),
+            "run_id": self._run_id,
+            "tcp_port": self.port,
+            "server_time_usec": time.time_ns() // 1000,
+            "uptime_in_seconds": uptime,
+            "uptime_in_days": uptime // 86400,
+            "config_file": "",
+        }
+
+    def _client_facts(self) -> Facts:
+        return {
+            "connected_clients": len(self._clients),
+            "maxclients": self._clients.clients_max,
+            "blocked_clients": 0,
+            "pubsub_clients": 0,
+            "monitor_clients": len(self._clients.monitors),
+        }
+
+    def _memory(self) -> Facts:
+        anonymous, resident, peak = _memory_bytes()
+        return {
+            "used_memory": anonymous,
+            "used_memory_human": humanize.naturalsize(anonymous),
+            "used_memory_rss": resident,
+            "used_memory_rss_human": humanize.naturalsize(resident),
+            "used_memory_peak": peak,
+            "used_memory_peak_human": humanize.naturalsize(peak),
+            "maxmemory": 0,
+            "maxmemory_policy": "noeviction",
+            "inflight_bytes": self._budget.used_bytes,
+            "max_inflight_bytes": self._settings.max_inflight_bytes,
+            "max_request_bytes": self._settings.max_request_bytes,
+        }
+
+    def _persistence(self) -> Facts:
+        return {
+            "loading": 0,
+            "durability": "fsync before every answer to ADD",
+            "rdb_bgsave_in_progress": 0,
+            "rdb_last_bgsave_status": "ok",
+            "aof_enabled": 1,
+            "aof_rewrite_in_progress": 0,
+            "aof_last_write_status": "ok",
+        }
+
+    def _stats(self) -> Facts:
+        statistics = self._statistics
+        return {
+            "total_connections_received": statistics.connections_received,
+            "total_commands_processed": statistics.commands_processed,
+            "rejected_connections": statistics.connections_rejected,
+            "total_error_replies": sum(statistics.errors.values()),
+            "expired_keys": 0,
+            "evicted_keys": 0,
+        }
+
+    def _replication(self) -> Facts:
+        return {"role": "master", "connected_slaves": 0}
+
+    def _cpu(self) -> Facts:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return {"used_cpu_sys": f"{used.ru_stime:.6f}", "used_cpu_user": f"{used.ru_utime:.6f}"}
+
+    def _command_stats(self) -> Facts:
+        return {
+            f"cmdstat_{name.lower()}": f"calls={found.calls},usec={found.seconds * 1e6:.0f},"
+            f"usec_per_call={_mean_us(found):.2f},rejected_calls=0,failed_calls={found.failed}"
+            for name, found in sorted(self._statistics.commands.items())
+        }
+
+    def _error_stats(self) -> Facts:
+        return {f"errorstat_{code}": f"count={count}" for code, count in sorted(self._statistics.errors.items())}
+
+    def _latency_stats(self) -> Facts:
+        """The mean and the longest: percentiles would cost every command its share."""
+        return {
+            f"latency_usec_{name.lower()}": f"mean={_mean_us(found):.3f},max={found.seconds_max * 1e6:.3f}"
+            for name, found in sorted(self._statistics.commands.items())
+        }
+
+    def _keyspace(self) -> Facts:
+        streams = self._database.stream_count()
+        return {"db0": f"keys={streams},expires=0,avg_ttl=0"} if streams else {}
+
+    def _eventflow(self) -> Facts:
+        head, commits = self._database.head(), self._database.commits
+        return {
+            "events": head.position,
+            "streams": self._database.stream_count(),
+            "head": id_text(head.last_id),
+            "size_bytes": self._database.size_bytes(),
+            "data": str(self._settings.data),
+            "commits": commits.count,
+            "commits_failed": commits.failed,
+            "batch_appends_mean": f"{commits.appends / max(1, commits.count):.2f}",
+            "batch_appends_max": commits.appends_max,
+            "commit_usec_mean": f"{commits.seconds * 1e6 / max(1, commits.count):.0f}",
+            "commit_usec_p50": f"{commits.percentile(50) * 1e6:.0f}",
+            "commit_usec_p99": f"{commits.percentile(99) * 1e6:.0f}",
+            "commit_usec_max": f"{commits.seconds_max * 1e6:.0f}",
+        }
+
+
+def _mean_us(found: CommandCount) -> float:
+    return found.seconds * 1e6 / max(1, found.calls)
+
+
+def _section(title: str, facts: Facts) -> str:
+    return f"# {title}\r\n" + "".join(f"{name}:{value}\r\n" for name, value in facts.items())
+
+
+def _memory_bytes() -> tuple[int, int, int]:
+    """Anonymous, resident and peak memory of this process."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    found = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    anonymous, resident, peak = (int(found[name].split()[0]) * 1024 for name in ("RssAnon", "VmRSS", "VmHWM"))
+    return anonymous, resident, peak
