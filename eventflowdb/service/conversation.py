@@ -195,6 +195,10 @@ class Conversation:
             self._run(request)
             if self._ready_bytes >= CONNECTION_REPLY_BYTES_MAX:
                 self._send_ready()
+            if not self._parser.has_unread and not self._has_input_ended:
+                # Most requests come alone: that there is no other is known without asking the parser.
+                self._is_starved = True
+                return
 
     def _may_take(self) -> bool:
         return (
@@ -216,7 +220,7 @@ class Conversation:
         elif isinstance(reply, LongReply):
             self._begin_long(reply)
         else:
-            if self._dispatcher.order_of(self._session, request) is Order.READ:
+            if reply.is_read:
                 self._reading = reply
             self._owe(reply, _weight_bytes(request))
 

@@ -27,11 +27,13 @@ class PendingReply:
     weight_bytes: what its request weighs until then.
     """
 
-    __slots__ = ("_count", "_on_settled", "is_muted", "value", "weight_bytes")
+    __slots__ = ("_count", "_on_settled", "is_muted", "is_read", "value", "weight_bytes")
 
     def __init__(self) -> None:
         self.value: bytes | LongReply | None = None
         self.weight_bytes = 0
+        self.is_read = False
+        """It reads: nothing after it may run before it is there."""
         self.is_muted = False
         """The client asked not to get it."""
         self._count: Callable[[], None] | None = None

@@ -91,6 +91,7 @@ class Responders:
         if isinstance(opened, Chunk):
             return _chunk_reply(opened)
         reply = PendingReply()
+        reply.is_read = True
         opened.addCallbacks(
             lambda chunk: reply.settle(_chunk_reply(chunk)),
             lambda failure: reply.settle(self._failure_reply(failure)),
