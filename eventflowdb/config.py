@@ -123,7 +123,7 @@ def _password(text: str) -> str:
 
 
 def _password_file(text: str) -> str:
-    if "\0" in text or len(text.splitlines()) != 1:
+    if "\0" in text or text.splitlines() != [text]:
         raise ValueError("expected the path of a file; leave it out to run without a password")
     return text
 

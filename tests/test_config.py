@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventflowdb.config import SETTINGS, Settings, read_settings
@@ -305,6 +305,7 @@ def test_the_largest_request_has_to_fit_into_memory() -> None:
     assert equal.max_inflight_bytes == equal.max_request_bytes == 32 * MIB
 
 
+@settings(deadline=None)
 @given(st.sampled_from([setting.variable for setting in SETTINGS]), st.text(st.characters(), max_size=20))
 def test_any_text_gives_settings_or_one_line(variable: str, text: str) -> None:
     try:
@@ -317,6 +318,7 @@ def test_any_text_gives_settings_or_one_line(variable: str, text: str) -> None:
     assert len(line.splitlines()) == 1
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(), min_size=1, max_size=20))
 def test_no_password_is_ever_shown(password: str) -> None:
     secret = f"<{password}>"

@@ -12,6 +12,7 @@ from .samples import (
     LARGEST,
     STREAM,
     ULID_TEXT,
+    UNHURRIED,
     Object,
     WrongArgument,
     arguments,
@@ -21,6 +22,18 @@ from .samples import (
     plain,
     write_json,
 )
+
+
+def changed(argument: tuple[str, Object], where: int, name: str, value: Any) -> tuple[str, Object]:
+    """A right argument with one field more, or another, somewhere."""
+    command, whole = argument
+    places = [whole]
+    for _, field in whole:
+        places += [item for item in field if isinstance(item, Object)] if isinstance(field, list) else []
+    place = places[where % len(places)]
+    place[:] = [*[field for field in place if field[0] != name], (name, value)]
+    return command, whole
+
 
 COMMANDS = ("ADD", "GET", "GETALL")
 commands = st.sampled_from(COMMANDS)
@@ -43,59 +56,11 @@ values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.lists(st.tuples(names, inner), max_size=6).map(Object)),
     max_leaves=8,
 )
-near_misses = arguments.flatmap(
-    lambda argument: st.tuples(
-        st.just(argument[0]),
-        st.tuples(st.just(argument[1]), st.integers(0, 3), names, values).map(lambda change: changed(*change)),
-    )
-)
+near_misses = st.builds(changed, arguments, st.integers(0, 3), names, values)
+marks = [bytes([byte]) for byte in b'"\\{}[],:0-.en \n\0\xff\xc3']
 pieces = st.sampled_from(
-    [
-        *[
-            b'"',
-            b"\\",
-            b"{",
-            b"}",
-            b"[",
-            b"]",
-            b",",
-            b":",
-            b"0",
-            b"-",
-            b".",
-            b"e",
-            b"n",
-            b" ",
-            b"\n",
-            b"\0",
-            b"\xff",
-            b"\xc3",
-        ],
-        *[
-            b"\\u",
-            b"\\ud800",
-            b'\\"',
-            b"\\\\",
-            b"\xed\xa0\x80",
-            b"\xef\xbb\xbf",
-            b"null",
-            b"true",
-            b'"data":',
-            b'"limit":0,',
-        ],
-    ]
+    [*marks, b"\\u", b"\\ud800", b'\\"', b"\\\\", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"null", b'"data":', b'"limit":0,']
 )
-
-
-def changed(argument: Object, where: int, name: str, value: Any) -> Object:
-    """A right argument with one field more, or another, somewhere."""
-    places = [argument]
-    for _, field in argument:
-        places += [item for item in field if isinstance(item, Object)] if isinstance(field, list) else []
-    place = places[where % len(places)]
-    kept = [field for field in place if field[0] != name]
-    place[:] = [*kept, (name, value)]
-    return argument
 
 
 def agree(command: str, text: bytes) -> None:
@@ -111,17 +76,20 @@ def agree(command: str, text: bytes) -> None:
     assert found == expected
 
 
+@UNHURRIED
 @given(near_misses, st.randoms(use_true_random=False))
 def test_an_argument_with_a_field_changed(argument: tuple[str, Object], random: Any) -> None:
     command, value = argument
     agree(command, write_json(value, random).encode("utf-8", "surrogatepass"))
 
 
+@UNHURRIED
 @given(commands, values, st.randoms(use_true_random=False))
 def test_any_json(command: str, value: Any, random: Any) -> None:
     agree(command, write_json(value, random).encode("utf-8", "surrogatepass"))
 
 
+@UNHURRIED
 @given(
     arguments,
     st.randoms(use_true_random=False),
@@ -138,6 +106,7 @@ def test_a_text_with_pieces_put_in_and_cut_out(
     agree(command, text)
 
 
+@UNHURRIED
 @given(commands, st.one_of(st.binary(), st.lists(pieces, max_size=12).map(b"".join)))
 @example("GET", b"")
 @example("GETALL", b'{"limit":' + b"9" * 5000 + b"}")

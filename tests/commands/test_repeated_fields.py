@@ -13,6 +13,7 @@ from .samples import (
     LARGEST,
     STREAM,
     ULID_TEXT,
+    UNHURRIED,
     Object,
     add_argument,
     arguments,
@@ -90,6 +91,7 @@ def test_quotes_and_backslashes_in_texts_are_no_fields(text: str) -> None:
     assert refusal("ADD", argument[:-1] + ',"x":0}').startswith("x: unknown field")
 
 
+@UNHURRIED
 @given(arguments, st.randoms(use_true_random=False), st.booleans(), st.data())
 def test_any_one_field_given_twice_is_refused_by_its_path(
     argument: tuple[str, Object], random: Any, is_compact: bool, data: st.DataObject
@@ -141,6 +143,7 @@ def test_no_text_can_be_written_shorter_than_the_encoder_writes_it() -> None:
         assert len(encode(character)) == len('""') + shortest
 
 
+@UNHURRIED
 @given(st.integers(0, LARGEST))
 @example(0)
 @example(LARGEST)

@@ -15,6 +15,7 @@ from .samples import (
     STREAM,
     ULID_BYTES,
     ULID_TEXT,
+    UNHURRIED,
     Object,
     add_argument,
     arguments,
@@ -103,6 +104,7 @@ def test_getall_without_an_argument_is_getall_with_an_empty_one() -> None:
     assert decoded("GETALL", "{}") == EVERYTHING
 
 
+@UNHURRIED
 @given(arguments, st.randoms(use_true_random=False))
 def test_a_right_argument_is_taken_however_it_is_written(argument: tuple[str, Object], random: Any) -> None:
     command, value = argument
@@ -110,6 +112,7 @@ def test_a_right_argument_is_taken_however_it_is_written(argument: tuple[str, Ob
     assert plain(decoded(command, text)) == judged(command, text)
 
 
+@UNHURRIED
 @given(arguments, st.booleans())
 def test_a_right_argument_is_taken_as_json_libraries_write_it(argument: tuple[str, Object], are_escaped: bool) -> None:
     command, value = argument

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from hypothesis import HealthCheck, settings
+
 from eventflowdb.limits import LINE_BYTES_MAX, MIB
 from eventflowdb.wire.requests import DroppedRequest, ProtocolError, RequestLimits, RequestParser, authenticated
 
@@ -11,6 +13,8 @@ Outcome: TypeAlias = "list[bytes] | str"
 
 LIMITS = authenticated(MIB)
 SMALL_LIMITS = authenticated(1024)
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""How long a machine takes to think of an example says nothing of the server."""
 
 
 def array(*words: bytes) -> bytes:

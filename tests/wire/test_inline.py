@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from eventflowdb.wire.inline import UnbalancedQuotes, split_words
 
+from .samples import UNHURRIED
+
 SPACES = b" \t\n\v\f\r"
 ESCAPES = {ord("n"): b"\n", ord("r"): b"\r", ord("t"): b"\t", ord("b"): b"\b", ord("a"): b"\a"}
 HEX_DIGITS = b"0123456789abcdefABCDEF"
@@ -138,6 +140,7 @@ def test_quotes_that_do_not_pair_up_are_refused(line: bytes) -> None:
         split_words(line)
 
 
+@UNHURRIED
 @given(st.lists(st.sampled_from([bytes([byte]) for byte in b" \t\r\v\f\"'\\xn4fa"]), max_size=20).map(b"".join))
 @example(b'"\\x4')
 @example(b'"\\')
@@ -149,11 +152,13 @@ def test_any_line_is_split_as_redis_splits_it(line: bytes) -> None:
     assert words == split_as_redis(line)
 
 
+@UNHURRIED
 @given(st.lists(st.binary(max_size=20)))
 def test_words_in_double_quotes_come_back_whatever_they_hold(words: list[bytes]) -> None:
     assert split_words(b" ".join(quoted(word) for word in words)) == words
 
 
+@UNHURRIED
 @given(st.lists(st.binary(max_size=20).filter(lambda word: not word.endswith(b"\\") and b"\n" not in word)))
 def test_words_in_single_quotes_come_back_whatever_they_hold(words: list[bytes]) -> None:
     line = b" ".join(b"'" + word.replace(b"'", b"\\'") + b"'" for word in words)

@@ -8,6 +8,7 @@ from eventflowdb.errors import CommandRefused, EventflowError, InvalidArgument, 
 from eventflowdb.wire import replies
 
 from .resp2 import ErrorLine, SimpleString, Value, decode
+from .samples import UNHURRIED
 
 STREAM = "5f0c0d8e-8a52-4b3c-9d39-0a2f6f3f7d11"
 CLIENT_LINE_BYTES_MAX = 16_384
@@ -68,11 +69,13 @@ def test_a_reply_is_read_back_as_what_it_stands_for(reply: bytes, _expected: byt
     assert type(decoded) is type(value)
 
 
+@UNHURRIED
 @given(st.integers())
 def test_an_integer_comes_back(number: int) -> None:
     assert decode(replies.integer(number)) == number
 
 
+@UNHURRIED
 @given(bulks)
 def test_bulk_strings_come_back(values: list[bytes]) -> None:
     assert decode(replies.bulk_array(values)) == values
@@ -84,6 +87,7 @@ def test_a_bulk_string_is_the_same_alone_and_in_an_array(length: int) -> None:
     assert replies.bulk_array([b"x" * length]) == b"*1\r\n" + replies.bulk(b"x" * length)
 
 
+@UNHURRIED
 @given(bulks, st.data())
 def test_an_array_in_pieces_is_the_same_array(values: list[bytes], data: st.DataObject) -> None:
     ends = [*sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=4))), len(values)]
@@ -92,6 +96,7 @@ def test_an_array_in_pieces_is_the_same_array(values: list[bytes], data: st.Data
     assert b"".join(pieces) == replies.bulk_array(values)
 
 
+@UNHURRIED
 @given(st.text(st.characters(), max_size=2000))
 @example("\ud800" * 2000)
 @example("\U0010ffff" * 2000)

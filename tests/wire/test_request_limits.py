@@ -10,7 +10,7 @@ from eventflowdb.errors import TryAgain
 from eventflowdb.limits import ARGUMENTS_KEPT_MAX, BULK_BYTES_MAX, KIB, MIB
 from eventflowdb.wire.requests import UNAUTHENTICATED, DroppedRequest, ProtocolError, RequestParser, authenticated
 
-from .samples import LIMITS, SMALL_LIMITS, Outcome, array, byte_by_byte, cut, outcomes, too_large
+from .samples import LIMITS, SMALL_LIMITS, UNHURRIED, Outcome, array, byte_by_byte, cut, outcomes, too_large
 
 OVERLOADED = TryAgain("overloaded")
 
@@ -144,6 +144,7 @@ def test_where_no_request_is_unfinished_there_is_none_to_give_up(sent: bytes) ->
     assert not parser.drop_current(OVERLOADED)
 
 
+@UNHURRIED
 @given(st.data())
 def test_a_request_given_up_anywhere_is_refused_when_its_rest_has_come(data: st.DataObject) -> None:
     sent = array(b"ADD", b"x" * 20, b"\r\n")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from eventflowdb.limits import BULK_BYTES_MAX, LINE_BYTES_MAX, MIB
 from eventflowdb.wire.requests import UNAUTHENTICATED, ProtocolError, RequestLimits, RequestParser, authenticated
 
-from .samples import LIMITS, SMALL_LIMITS, Outcome, array, byte_by_byte, cut, outcomes, too_large
+from .samples import LIMITS, SMALL_LIMITS, UNHURRIED, Outcome, array, byte_by_byte, cut, outcomes, too_large
 
 ALL_BYTES = bytes(range(256))
 
@@ -158,6 +158,7 @@ def test_a_line_is_as_long_as_redis_lets_it_be(sent: bytes, expected: list[Outco
     assert outcomes(cut(sent, range(piece_bytes, len(sent), piece_bytes))) == expected
 
 
+@UNHURRIED
 @given(st.lists(st.sampled_from(COMPLETE), max_size=8), st.data())
 def test_requests_keep_their_order_however_they_are_cut(
     cases: list[tuple[bytes, list[Outcome]]], data: st.DataObject
@@ -167,6 +168,7 @@ def test_requests_keep_their_order_however_they_are_cut(
     assert outcomes(cut(sent, cuts)) == [outcome for case in cases for outcome in case[1]]
 
 
+@UNHURRIED
 @given(st.lists(st.lists(st.binary(max_size=300), min_size=1, max_size=14), max_size=6), st.data())
 def test_any_words_come_back_however_they_are_cut(requests: list[list[bytes]], data: st.DataObject) -> None:
     sent = b"".join(array(*words) for words in requests)
@@ -174,6 +176,7 @@ def test_any_words_come_back_however_they_are_cut(requests: list[list[bytes]], d
     assert outcomes(cut(sent, cuts)) == requests
 
 
+@UNHURRIED
 @given(streams, any_limits, st.data())
 @example(b"*1\r\n\r\n", LIMITS, None)
 @example(b"*1\r\n$1000\r\n" + b"a" * 998 + b"\r\n\r\n", SMALL_LIMITS, None)
@@ -186,6 +189,7 @@ def test_any_bytes_give_the_same_requests_and_the_same_error_however_they_are_cu
         assert outcomes(cut(sent, data.draw(st.sets(st.integers(0, len(sent)), max_size=10))), limits) == whole
 
 
+@UNHURRIED
 @given(st.lists(st.binary(max_size=200), min_size=1, max_size=12), any_limits)
 def test_a_request_that_lies_whole_in_the_buffer_keeps_within_the_same_limits(
     words: list[bytes], limits: RequestLimits
