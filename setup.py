@@ -40,6 +40,7 @@ setup(
         "txredisapi>=1.6,<2",
     ],
     extras_require={
+        "redis": ["redis>=5"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
@@ -50,7 +51,7 @@ setup(
             "ruff==0.17.6",
             "mypy==2.4.1",
             "mypy-zope==1.0.17",
-            "import-linter==2.16",
+            "import-linter==2.15",
             "build>=1.2",
             "check-jsonschema>=0.29",
         ],

@@ -97,4 +97,7 @@ class StorageFailed(EventflowError):
 
 
 class StartRefused(Exception):
-    """The server cannot start as it was asked to; `str()` is the one line that says why."""
+    """The server cannot start as it was asked to; `str()` is the one line that says why, whatever it quotes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("".join([c if c.isprintable() else ascii(c)[1:-1] for c in text]))

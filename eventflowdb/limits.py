@@ -45,7 +45,7 @@ LINE_BYTES_MAX = 64 * KIB
 """An inline command, or the header line of an array or a bulk string."""
 UNAUTHENTICATED_ARGUMENTS_MAX = 10
 UNAUTHENTICATED_BULK_BYTES_MAX = 16 * KIB
-UNAUTHENTICATED_BUFFER_BYTES_MAX = 1 * MIB
+"""So many words of such a size, and one read of the socket, stay far under the 1 MiB that Redis lets be buffered."""
 
 # Connections.
 KEEPALIVE_SECONDS = 300

@@ -30,9 +30,10 @@ def test_txredisapi_appends_and_reads(start_server: StartServer, installation: I
     assert got["refusal"].startswith("CONCURRENCY stream=")
 
 
-def test_redis_py_appends_and_reads_in_a_pipeline(server: Server) -> None:
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_redis_py_appends_and_reads_in_a_pipeline(server: Server, protocol: int) -> None:
     stream = str(uuid.uuid4())
-    with redis.Redis(port=server.port, protocol=2) as client:
+    with redis.Redis(port=server.port, protocol=protocol) as client:
         with client.pipeline(transaction=False) as pipeline:
             for version in range(10):
                 events = [{"type": "t", "data": str(version)}]
@@ -47,12 +48,13 @@ def test_redis_py_appends_and_reads_in_a_pipeline(server: Server) -> None:
             )
 
 
-def test_redis_py_authenticates(start_server: StartServer) -> None:
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_redis_py_authenticates(start_server: StartServer, protocol: int) -> None:
     server = start_server(PASSWORD="open sesame")
-    with redis.Redis(port=server.port, protocol=2, password="open sesame") as client:
+    with redis.Redis(port=server.port, protocol=protocol, password="open sesame") as client:
         assert client.ping()
     once = Retry(NoBackoff(), 0)
     for password in ("wrong", None):
-        client = redis.Redis(port=server.port, protocol=2, password=password, retry=once)
+        client = redis.Redis(port=server.port, protocol=protocol, password=password, retry=once)
         with client, pytest.raises(redis.AuthenticationError):
             client.ping()

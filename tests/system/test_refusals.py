@@ -86,6 +86,12 @@ def folder_below_file(site: Site) -> str:
     return f"DATA {site.folder}/file/data cannot be used: Not a directory"
 
 
+def folder_with_a_line_break_in_its_name(site: Site) -> str:
+    (site.folder / "file").write_text("not a folder")
+    site.settings["DATA"] = str(site.folder / "file" / "da\nta")
+    return f"DATA {site.folder}/file/da\\nta cannot be used: Not a directory"
+
+
 def folder_nobody_can_make(site: Site) -> str:
     # Not even root, who may write in any other folder.
     site.settings["DATA"] = "/proc/eventflowdb"
@@ -132,6 +138,7 @@ CASES = (
     no_database,
     file_as_folder,
     folder_below_file,
+    folder_with_a_line_break_in_its_name,
     folder_nobody_can_make,
     port_in_use,
     address_of_another_machine,

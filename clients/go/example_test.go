@@ -1,0 +1,43 @@
+package eventflowdb_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	eventflowdb "github.com/eventflowdb/eventflowdb/clients/go"
+)
+
+func Example() {
+	ctx := context.Background()
+	client := eventflowdb.New(eventflowdb.Options{Addr: "127.0.0.1:6543", Password: ""})
+	defer client.Close()
+
+	// A stream is a UUID that you make up. Version 0 says that it must not hold anything yet.
+	stream := "a4b5c6d7-1111-4222-8333-444455556666"
+	_, err := client.Add(ctx, stream, 0, eventflowdb.NewEvent{Type: "AccountOpened", Data: `{"owner": "Ada"}`})
+	var wrong *eventflowdb.WrongExpectedVersionError
+	switch {
+	case errors.As(err, &wrong):
+		fmt.Println("somebody was faster: the stream holds", wrong.Actual, "events")
+	case errors.Is(err, eventflowdb.ErrConnectionLost):
+		fmt.Println("it may or may not have been stored: read the stream and see")
+	case err != nil:
+		log.Fatal(err)
+	}
+
+	events, err := client.Get(ctx, stream, eventflowdb.GetOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(events[0].Type, events[0].Data)
+
+	// The whole log, page by page. To go on later, keep the id of the last event that you are done with.
+	for event, err := range client.ReadAll(ctx, "") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(event.Position, event.Stream, event.Version, event.Type)
+	}
+}

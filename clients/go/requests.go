@@ -1,0 +1,154 @@
+package eventflowdb
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// request is one command on its way through go-redis.
+type request struct {
+	*redis.Cmd
+	isAppend bool
+	last     *word
+}
+
+// NoRetry is what go-redis asks before it sends a request for the second time.
+func (r *request) NoRetry() bool {
+	return r.isAppend
+}
+
+// Clone is overridden since the embedded one would forget what NoRetry says.
+func (r *request) Clone() redis.Cmder {
+	return &request{Cmd: r.Cmd.Clone().(*redis.Cmd), isAppend: r.isAppend, last: r.last}
+}
+
+// wasSent is false only if not even the beginning of the last word, and so no whole request, left this process.
+func (r *request) wasSent() bool {
+	return r.last.wasWritten
+}
+
+// word is a word of a request that knows whether go-redis has begun to write it to a connection.
+type word struct {
+	text       []byte
+	wasWritten bool
+}
+
+// MarshalBinary is called by go-redis when it writes the word.
+func (w *word) MarshalBinary() ([]byte, error) {
+	w.wasWritten = true
+	return w.text, nil
+}
+
+// String is called by go-redis, and by hooks that log or trace, to show the word.
+func (w *word) String() string {
+	return string(w.text)
+}
+
+type addArgument struct {
+	Stream  string     `json:"stream"`
+	Version int64      `json:"version"`
+	Events  []NewEvent `json:"events"`
+}
+
+type getArgument struct {
+	Stream  string `json:"stream"`
+	Version int64  `json:"version,omitempty"`
+	Limit   int64  `json:"limit,omitempty"`
+}
+
+type getAllArgument struct {
+	Offset string `json:"offset,omitempty"`
+	After  string `json:"after,omitempty"`
+	Limit  int64  `json:"limit,omitempty"`
+}
+
+// readRequest returns a command that may be sent again, since it changes nothing.
+func readRequest(ctx context.Context, name string) *request {
+	last := &word{text: []byte(name)}
+	return &request{Cmd: redis.NewCmd(ctx, last), last: last}
+}
+
+func addRequest(ctx context.Context, stream string, version int64, events []NewEvent) (*request, error) {
+	if err := checkText("stream", stream); err != nil {
+		return nil, err
+	}
+	for i := range events {
+		if err := checkEvent(i, &events[i]); err != nil {
+			return nil, err
+		}
+	}
+	if events == nil {
+		events = []NewEvent{} // null would be no array: let the server say what is wrong
+	}
+	request, err := requestWithJSON(ctx, "ADD", addArgument{stream, version, events})
+	if err != nil {
+		return nil, err
+	}
+	request.isAppend = true
+	return request, nil
+}
+
+func getRequest(ctx context.Context, stream string, options GetOptions) (*request, error) {
+	if err := checkText("stream", stream); err != nil {
+		return nil, err
+	}
+	return requestWithJSON(ctx, "GET", getArgument{stream, options.Version, options.Limit})
+}
+
+func getAllRequest(ctx context.Context, options GetAllOptions) (*request, error) {
+	if options == (GetAllOptions{}) {
+		return readRequest(ctx, "GETALL"), nil
+	}
+	if err := checkText("offset", options.Offset); err != nil {
+		return nil, err
+	}
+	if err := checkText("after", options.After); err != nil {
+		return nil, err
+	}
+	return requestWithJSON(ctx, "GETALL", getAllArgument(options))
+}
+
+func requestWithJSON(ctx context.Context, name string, argument any) (*request, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // three bytes become eighteen, and the data of events is often HTML or XML
+	if err := encoder.Encode(argument); err != nil {
+		return nil, fmt.Errorf("eventflowdb: %w", err)
+	}
+	last := &word{text: bytes.TrimSuffix(text.Bytes(), []byte("\n"))}
+	return &request{Cmd: redis.NewCmd(ctx, name, last), last: last}, nil
+}
+
+func checkEvent(index int, event *NewEvent) error {
+	for _, field := range []struct{ name, text string }{
+		{"type", event.Type},
+		{"data", event.Data},
+		{"causation_id", event.CausationID},
+		{"correlation_id", event.CorrelationID},
+	} {
+		if !utf8.ValidString(field.text) {
+			return checkText(fmt.Sprintf("events[%d].%s", index, field.name), field.text)
+		}
+	}
+	if event.Metadata != nil && !utf8.ValidString(*event.Metadata) {
+		return checkText(fmt.Sprintf("events[%d].metadata", index), *event.Metadata)
+	}
+	return nil
+}
+
+// checkText refuses what encoding/json would silently replace: what is stored is to be what was given.
+func checkText(path string, text string) error {
+	for at := 0; at < len(text); {
+		character, size := utf8.DecodeRuneInString(text[at:])
+		if character == utf8.RuneError && size == 1 {
+			return invalidArgument(fmt.Sprintf("%s: is not valid UTF-8 (byte %d)", path, at))
+		}
+		at += size
+	}
+	return nil
+}
