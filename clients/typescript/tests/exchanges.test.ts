@@ -1,0 +1,121 @@
+/** Each command sends what the contract says, and reads its reply into typed values. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { CorruptRecord, InvalidArgument, UnexpectedReply, type NewEvent } from "../src/index.js";
+import * as exchanges from "../src/exchanges.js";
+import { eventJson, STREAM } from "./fake-server.js";
+import { newEvent, recordedEvent, vectors } from "./vectors.js";
+
+function exchangeOf(call: (typeof vectors.requests)[number]["call"]): exchanges.Exchange<unknown> {
+  const { method, stream = "", version, limit, offset, after, events = [] } = call;
+  switch (method) {
+    case "add":
+      return exchanges.add(stream, version!, events.map(newEvent));
+    case "get":
+      return exchanges.get(stream, { version, limit });
+    case "get_all":
+      return exchanges.getAll({ offset, after, limit });
+  }
+}
+
+for (const { name, command, argument, call } of vectors.requests) {
+  test(`a request is a command and one JSON argument: ${name}`, () => {
+    const { words } = exchangeOf(call);
+    assert.equal(words[0], command);
+    assert.deepEqual(
+      words.slice(1).map((word) => JSON.parse(word) as unknown),
+      argument === null ? [] : [argument],
+    );
+  });
+}
+
+for (const { name, json, event } of vectors.events) {
+  test(`a record is read into an event: ${name}`, () => {
+    assert.deepEqual(exchanges.getAll().decode([json]), [recordedEvent(event)]);
+  });
+}
+
+test("null and undefined are left out of an argument", () => {
+  const event: NewEvent = { type: "A", data: "", metadata: null, causationId: null, correlationId: undefined };
+  assert.deepEqual(exchanges.add(STREAM, 0, [event]).words, exchanges.add(STREAM, 0, [{ type: "A", data: "" }]).words);
+  assert.deepEqual(exchanges.get(STREAM, { version: null, limit: undefined }).words, exchanges.get(STREAM).words);
+  assert.deepEqual(exchanges.getAll({ offset: null, after: null, limit: null }).words, ["GETALL"]);
+});
+
+const REFUSED: [string, () => unknown, RegExp][] = [
+  ["a version with a fraction", () => exchanges.add(STREAM, 1.5, []), /^version: expected an integer .* got 1.5$/],
+  ["a version below 0", () => exchanges.add(STREAM, -1, []), /^version: .* got -1$/],
+  ["a version that is no number", () => exchanges.get(STREAM, { version: NaN }), /^version: .* got NaN$/],
+  ["a version in words", () => exchanges.add(STREAM, "0" as never, []), /^version: .* got '0'$/],
+  ["a version past 2^53", () => exchanges.get(STREAM, { version: 2 ** 53 }), /^version: /],
+  ["no end", () => exchanges.get(STREAM, { limit: Infinity }), /^limit: .* got Infinity$/],
+  ["a limit below 0", () => exchanges.getAll({ limit: -1 }), /^limit: /],
+  [
+    "an unknown option of get",
+    () => exchanges.get(STREAM, { vesion: 1 } as object),
+    /^vesion: unknown .* version, limit$/,
+  ],
+  ["an unknown option of getAll", () => exchanges.getAll({ afetr: "" } as object), /^afetr: unknown field; known are /],
+  [
+    "an unknown field of an event",
+    () => exchanges.add(STREAM, 0, [{ type: "A", data: "", causation_id: "x" } as NewEvent]),
+    /^events\[0\]\.causation_id: unknown field; known are type, data, metadata, causationId, correlationId$/,
+  ],
+  ["what JSON cannot say", () => exchanges.add(STREAM, 0, [{ type: "A", data: 1n as never }]), /BigInt/],
+  ["half a surrogate pair in a message", () => exchanges.ping("a\ud800b"), /half of a surrogate pair/],
+];
+for (const [what, make, sentence] of REFUSED) {
+  test(`refused before it is sent: ${what}`, () => {
+    assert.throws(make, (error) => error instanceof InvalidArgument && sentence.test(error.message));
+  });
+}
+
+test("half a surrogate pair in an event is left to the server to refuse, not mended", () => {
+  const { words } = exchanges.add(STREAM, 0, [{ type: "A", data: "\ud800" }]);
+  assert.match(words[1]!, /"data":"\\ud800"/);
+});
+
+const ZEROS = "0".repeat(26);
+const READ: [string, exchanges.Exchange<unknown>, unknown, unknown][] = [
+  ["PING", exchanges.ping(), "PONG", "PONG"],
+  ["PING with a message", exchanges.ping(""), "", ""],
+  ["VERSION", exchanges.version, "0.1.0", "0.1.0"],
+  ["SIZE", exchanges.size, [12345, "12.3 kB"], { bytes: 12345, words: "12.3 kB" }],
+  ["EVENTCOUNT", exchanges.eventCount, 2 ** 53 - 1, 2 ** 53 - 1],
+  ["CHECKSUM", exchanges.checksum, [ZEROS, "ab"], { eventId: ZEROS, checksum: "ab" }],
+  ["GET of nothing", exchanges.get(STREAM), [], []],
+];
+for (const [what, exchange, reply, value] of READ) {
+  test(`a reply is read into typed values: ${what}`, () => assert.deepEqual(exchange.decode(reply), value));
+}
+
+const EVENT = eventJson(1);
+const UNEXPECTED: [string, exchanges.Exchange<unknown>, unknown][] = [
+  ["a number for a string", exchanges.ping(), 1],
+  ["null for a string", exchanges.version, null],
+  ["a string for an integer", exchanges.eventCount, "1"],
+  ["an integer that is not exact", exchanges.eventCount, 2 ** 53],
+  ["one of two", exchanges.size, [1]],
+  ["two of the wrong kind", exchanges.size, ["1", "1 B"]],
+  ["no array", exchanges.get(STREAM), "OK"],
+  ["null in an array", exchanges.get(STREAM), [null]],
+  ["no JSON", exchanges.get(STREAM), [EVENT.slice(1)]],
+  ["no object", exchanges.get(STREAM), ["[]"]],
+  ["an object that is no event", exchanges.get(STREAM), ["{}"]],
+  ["a version in quotes", exchanges.get(STREAM), [EVENT.replace('"version":0', '"version":"0"')]],
+  ["no metadata", exchanges.get(STREAM), [EVENT.replace('"metadata":null,', "")]],
+  ["something long", exchanges.get(STREAM), [EVENT, "x".repeat(1_000_000)]],
+];
+for (const [what, exchange, reply] of UNEXPECTED) {
+  test(`another reply is refused in a short sentence: ${what}`, () => {
+    const isShort = (error: Error): boolean => error instanceof UnexpectedReply && error.message.length < 200;
+    assert.throws(() => exchange.decode(reply), isShort);
+  });
+}
+
+test("an error inside an array is thrown", () => {
+  const reply = [EVENT, new Error("CORRUPT record 2 does not match its checksum")];
+  assert.throws(() => exchanges.getAll().decode(reply), CorruptRecord);
+});
