@@ -216,7 +216,7 @@ _SPECS = (
         "Show every command as it comes.",
         "-",
         "`+OK`, then a line a command",
-        Order.AT_ONCE,
+        Order.READ,  # or lines would come before its own OK
         group=Group.SERVER,
     ),
     CommandSpec(

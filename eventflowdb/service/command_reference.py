@@ -3,14 +3,17 @@
 from eventflowdb.commands.spec import CommandSpec, Order
 from eventflowdb.wire.values import Members, Simple, Value
 
+_CATEGORIES = {Order.APPEND: "@write", Order.READ: "@read", Order.AT_ONCE: "@fast"}
+
 
 def command_info(spec: CommandSpec) -> Value:
     """One entry of COMMAND INFO (server.c, addReplyCommandInfo): no command of ours takes keys."""
     arity = spec.words_min if spec.words_min == spec.words_max else -spec.words_min
     flags = _flags(spec)
-    categories = Members([Simple(f"@{spec.group.value}"), Simple("@write" if "write" in flags else "@read")])
+    categories = [f"@{spec.group.value}", _CATEGORIES[spec.order]]
     no_keys: tuple[Value, ...] = (0, 0, 0)
-    return [spec.name.lower(), arity, Members([Simple(flag) for flag in flags]), *no_keys, categories, [], [], []]
+    tips, key_specs, subcommands = Members([]), Members([]), Members([])
+    return [spec.name.lower(), arity, _words(flags), *no_keys, _words(categories), tips, key_specs, subcommands]
 
 
 def command_docs(spec: CommandSpec) -> Value:
@@ -26,6 +29,10 @@ def command_docs(spec: CommandSpec) -> Value:
             argument["flags"] = Members([Simple("optional")])
         docs["arguments"] = [argument]
     return docs
+
+
+def _words(words: list[str]) -> Value:
+    return Members([Simple(word) for word in words])
 
 
 def _flags(spec: CommandSpec) -> list[str]:

@@ -94,12 +94,14 @@ class Conversation:
     def received(self, data: bytes) -> None:
         """Bytes have come."""
         if self._stage is _Stage.OPEN:
+            self._dispatcher.touch(self._session)
             self._parser.feed(data)
             self._advance()
 
     def writable(self) -> None:
         """What was sent is out: there is room again."""
         self._is_writable = True
+        self._dispatcher.touch(self._session)
         self._read_on()
         self._advance()
 
@@ -127,6 +129,11 @@ class Conversation:
             self._ready.append(data)
             if not self._is_advancing:
                 self._send_ready()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the client waits for a commit or a read, not the server for the client."""
+        return bool(self._owed) or (isinstance(self._reading, LongReply) and self._is_writable)
 
     def kill(self) -> None:
         """Close the connection: in order where nothing is owed, else now."""
@@ -262,6 +269,7 @@ class Conversation:
     def _settled(self, reply: PendingReply) -> None:
         self._owed_bytes -= reply.weight_bytes
         self._budget.change(-reply.weight_bytes)
+        self._dispatcher.touch(self._session)
         if self._stage is _Stage.ENDED or self._owed[0] is not reply:
             return
         self._collect()
@@ -313,6 +321,7 @@ class Conversation:
         reply = self._reading
         if not isinstance(reply, LongReply):
             return  # the connection was lost meanwhile
+        self._dispatcher.touch(self._session)
         self._line.send(replies.array_items(chunk.records))
         if chunk.rest is None:
             self._reading = None

@@ -106,6 +106,10 @@ class Dispatcher:
             self._show_monitors(session, spec, request)
         return self._respond(session, spec, respond, request, began)
 
+    def touch(self, session: Session) -> None:
+        """The connection is in use: bytes came, or left."""
+        session.last_used_at = self._seconds()
+
     def read_on(self, span: Span) -> "Deferred[Chunk]":
         """The next chunk of a long reply."""
         return self._database.read_on(span)
@@ -140,7 +144,7 @@ class Dispatcher:
         except Exception:
             fault = error_of(Failure(), self._log, "a request failed")
             reply, error_code = replies.error(fault), fault.code
-        if isinstance(reply, PendingReply) and reply.value is None:
+        if isinstance(reply, PendingReply):
             reply.count_with(lambda: self._count(session, spec, words, began, _error_code(reply.value)))
         else:
             self._count(session, spec, words, began, error_code)

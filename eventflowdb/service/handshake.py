@@ -6,13 +6,14 @@ Shapes and sentences are Redis's own (networking.c, 7.4): clients match on them.
 from collections.abc import Callable, Sequence
 
 from eventflowdb import __version__
-from eventflowdb.errors import CommandRefused, EventflowError, NotAuthenticated
+from eventflowdb.errors import CommandRefused, EventflowError, NotAuthenticated, WrongPassword
 from eventflowdb.service.access import DEFAULT_USER, Access
-from eventflowdb.service.client_filters import ClientFilter, read_filters
+from eventflowdb.service.client_filters import ClientFilter, kill_filter, list_filter
 from eventflowdb.service.clients import Clients
 from eventflowdb.service.reply import Reply
 from eventflowdb.service.session import Muting, Session
 from eventflowdb.wire import replies
+from eventflowdb.wire.integers import read_integer
 from eventflowdb.wire.values import RESP2, RESP3, Simple, Value, Verbatim, encode
 
 Words = Sequence[bytes]
@@ -56,8 +57,10 @@ class Handshake:
 
     def auth(self, session: Session, words: Words) -> Reply:
         """AUTH: also again on a connection that is authenticated, as pools do."""
-        user = words[1] if len(words) == 3 else DEFAULT_USER
-        self._access.authenticate(user, words[-1])
+        if len(words) == 3:
+            self._authenticate(words[1], words[2])
+        else:
+            self._access.authenticate(DEFAULT_USER, words[1])
         session.authenticate()
         return replies.OK
 
@@ -68,9 +71,9 @@ class Handshake:
 
     def select(self, _session: Session, words: Words) -> Reply:
         """SELECT: there is one database, number 0."""
-        if not words[1].removeprefix(b"-").isdigit():
+        if read_integer(words[1]) is None:
             raise EventflowError("value is not an integer or out of range")
-        if int(words[1][:20]) != 0:
+        if words[1] != b"0":
             raise EventflowError("DB index is out of range")
         return replies.OK
 
@@ -89,7 +92,7 @@ class Handshake:
             protocol = _read_protocol(words[1])
             credentials, name = _read_hello_options(words[2:])
         if credentials is not None:
-            self._access.authenticate(*credentials)
+            self._authenticate(*credentials)
             session.authenticate()
         if not session.is_authenticated:
             raise NotAuthenticated(
@@ -111,6 +114,13 @@ class Handshake:
         }
         return encode(facts, protocol)
 
+    def _authenticate(self, user: bytes, password: bytes) -> None:
+        """By user and password: where none is set any will do, as in Redis; a password alone is refused there."""
+        if self._access.needs_password:
+            self._access.authenticate(user, password)
+        elif user != DEFAULT_USER:
+            raise WrongPassword("invalid username-password pair or user is disabled.")
+
     def client(self, session: Session, words: Words) -> Reply:
         """CLIENT subcommand ..."""
         name = words[1][:128].decode("utf-8", "replace")
@@ -130,8 +140,9 @@ class Handshake:
         attribute = words[2].lower()
         if attribute not in (b"lib-name", b"lib-ver"):
             raise EventflowError(f"Unrecognized option '{words[2][:128].decode('utf-8', 'replace')}'")
-        which = "name" if attribute == b"lib-name" else "ver"
-        text = _read_name(words[3], f"lib-{which} cannot contain spaces, newlines or special characters.")
+        text = _read_name(
+            words[3], f"{words[2].decode('ascii')} cannot contain spaces, newlines or special characters."
+        )
         if attribute == b"lib-name":
             session.library_name = text
         else:
@@ -139,7 +150,7 @@ class Handshake:
         return _OK
 
     def _list(self, _session: Session, words: Words) -> Value:
-        chosen = read_filters(words[2:])
+        chosen = list_filter(words[2:])
         lines = [self._line(session) for session in self._clients if chosen.holds(session, self._seconds())]
         return Verbatim("".join(f"{line}\n" for line in lines))
 
@@ -148,7 +159,7 @@ class Handshake:
             address = words[2].decode("utf-8", "replace")
             chosen, is_old_form = ClientFilter(address=address, skips_me=False), True
         else:
-            chosen, is_old_form = read_filters(words[2:], skips_me=True), False
+            chosen, is_old_form = kill_filter(words[2:]), False
         now = self._seconds()
         killed = [
             other for other in self._clients if chosen.holds(other, now) and not (chosen.skips_me and other is session)
@@ -167,7 +178,8 @@ class Handshake:
         muting = mutings.get(words[2].lower())
         if muting is None:
             raise EventflowError("syntax error")
-        session.mute(muting)
+        if muting is not Muting.NEXT or session.muting is not Muting.ALL:
+            session.mute(muting)
         return _OK
 
     def _line(self, session: Session) -> str:
@@ -188,9 +200,10 @@ class Handshake:
             "ssub": 0,
             "multi": -1,
             "watch": 0,
+            **_UNMEASURED,
             "tot-cmds": session.commands,
-            "cmd": session.last_command,
-            "user": "default" if session.is_authenticated else "(superuser)",
+            "cmd": session.last_command.lower() or "NULL",
+            "user": "default",
             "redir": -1,
             "resp": session.protocol,
             "lib-name": session.library_name,
@@ -200,7 +213,7 @@ class Handshake:
 
 
 def _read_protocol(word: bytes) -> int:
-    if not word.removeprefix(b"-").isdigit():
+    if read_integer(word) is None:
         raise EventflowError("Protocol version is not an integer or out of range")
     if word not in (b"2", b"3"):
         raise UnsupportedProtocol("unsupported protocol version")
@@ -213,13 +226,14 @@ def _read_hello_options(words: Words) -> tuple[tuple[bytes, bytes] | None, str |
     name: str | None = None
     rest = list(words)
     while rest:
-        option = rest.pop(0).lower()
+        given = rest.pop(0)
+        option = given.lower()
         if option == b"auth" and len(rest) >= 2:
             credentials = (rest.pop(0), rest.pop(0))
         elif option == b"setname" and rest:
             name = _read_name(rest.pop(0), "Client names cannot contain spaces, newlines or special characters.")
         else:
-            raise EventflowError(f"Syntax error in HELLO option '{option[:128].decode('utf-8', 'replace')}'")
+            raise EventflowError(f"Syntax error in HELLO option '{given[:128].decode('utf-8', 'replace')}'")
     return credentials, name
 
 
@@ -236,6 +250,11 @@ def _accept_switch(_session: Session, words: Words) -> Value:
         raise EventflowError("syntax error")
     return _OK
 
+
+_UNMEASURED = dict.fromkeys(
+    ("qbuf", "qbuf-free", "argv-mem", "multi-mem", "rbs", "rbp", "obl", "oll", "omem", "tot-mem"), 0
+)
+"""Not kept for each connection; but redis-py 5 fails on CLIENT INFO without them."""
 
 _CLIENT_HELP = (
     "CLIENT <subcommand> [<arg> ...]. Subcommands are:",

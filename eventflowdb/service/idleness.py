@@ -10,7 +10,10 @@ from eventflowdb.service.clients import Clients
 
 
 class IdleTimeout:
-    """Looks at every connection about once a second. Those that only listen (MONITOR) are never idle."""
+    """Looks at every connection about once a second.
+
+    Those that only listen (MONITOR) are never idle, nor are those that wait for the server.
+    """
 
     def __init__(
         self, clients: Clients, timeout_seconds: float, clock: IReactorTime, seconds: Callable[[], float]
@@ -34,5 +37,6 @@ class IdleTimeout:
     def _look(self) -> None:
         oldest = self._seconds() - self._timeout_seconds
         for session in self._clients:
-            if session.last_used_at < oldest and not session.is_monitor and session.peer is not None:
-                session.peer.kill()
+            peer = session.peer
+            if session.last_used_at < oldest and not session.is_monitor and peer is not None and not peer.is_waiting:
+                peer.kill()

@@ -17,6 +17,7 @@ from eventflowdb.service.reply import Reply
 from eventflowdb.service.session import Session
 from eventflowdb.service.statistics import Statistics
 from eventflowdb.wire import replies
+from eventflowdb.wire.integers import read_integer
 from eventflowdb.wire.values import Simple, Value, Verbatim, encode
 
 Words = Sequence[bytes]
@@ -160,11 +161,10 @@ def _config_set(_words: Words) -> Value:
 
 
 def _read_count(word: bytes) -> int:
-    if word == b"-1":
-        return -1
-    if not word.isdigit() or len(word) > 18:
+    count = read_integer(word)
+    if count is None or count < -1:
         raise EventflowError("count should be greater than or equal to -1")
-    return int(word)
+    return count
 
 
 def _docs(words: Words) -> Value:
@@ -181,7 +181,11 @@ def _names(words: Words) -> Value:
     names = [name.lower() for name in COMMANDS]
     if len(words) == 2:
         return names
-    if len(words) == 5 and words[2].lower() == b"filterby" and words[3].lower() == b"pattern":
-        pattern = words[4].decode("utf-8", "replace")
+    if len(words) != 5 or words[2].lower() != b"filterby":
+        raise EventflowError("syntax error")
+    if words[3].lower() == b"module":
+        return []
+    if words[3].lower() == b"pattern":
+        pattern = words[4][:128].decode("utf-8", "replace")
         return [name for name in names if matches(pattern, name)]
     raise EventflowError("syntax error")

@@ -48,8 +48,10 @@ class PendingReply:
             self._on_settled(self)
 
     def count_with(self, count: Callable[[], None]) -> None:
-        """Have `count` called when the reply is there, before anyone else hears of it."""
+        """Have `count` called when the reply is there, before anyone else hears of it; at once if it is."""
         self._count = count
+        if self.value is not None:
+            count()
 
     def when_settled(self, call: "Callable[[PendingReply], None]") -> None:
         """Have `call` told; at once if the reply is there."""

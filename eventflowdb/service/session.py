@@ -9,6 +9,10 @@ from eventflowdb.wire.values import RESP2
 class Peer(Protocol):
     """The other end of a session, for those who have something to tell it besides replies."""
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for the server: for a commit, or a read."""
+
     def push(self, data: bytes) -> None:
         """Send bytes that no request asked for; dropped if the client does not keep up."""
 
@@ -58,7 +62,7 @@ class Session:
         self.is_authenticated = is_authenticated
         self.began_at = now
         self.last_used_at = now
-        self.last_command = "NULL"
+        self.last_command = ""
         self.commands = 0
         self.peer: Peer | None = None
         self.is_ending = False

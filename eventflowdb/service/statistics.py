@@ -69,6 +69,8 @@ class Statistics:
     def keep_slow(self, seconds: float, words: Sequence[bytes], address: str, client_name: str) -> None:
         """Remember a command that took long (SLOWLOG_SECONDS_MIN or more)."""
         kept = [_shortened(word) for word in words[:_SLOWLOG_WORDS_MAX]]
+        if len(words) > _SLOWLOG_WORDS_MAX:
+            kept[-1] = b"... (%d more arguments)" % (len(words) - _SLOWLOG_WORDS_MAX + 1)
         self.slow.appendleft(SlowCommand(self._slow_count, int(time.time()), seconds, kept, address, client_name))
         self._slow_count += 1
 
