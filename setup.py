@@ -38,6 +38,7 @@ setup(
         "humanize>=4.9",
         "google-crc32c>=1.6",
         "txredisapi>=1.6,<2",
+        "uvloop>=0.19; platform_python_implementation == 'CPython'",
     ],
     extras_require={
         "redis": ["redis>=5"],

@@ -57,6 +57,8 @@ SHUTDOWN_NOTICE_SECONDS = 0.1
 """How long requests are still read at SIGTERM, to be answered TRYAGAIN."""
 SHUTDOWN_GRACE_SECONDS = 1.0
 """How long SIGTERM waits for clients to take what they are owed."""
+WRITE_BUFFER_BYTES_MAX = 64 * KIB
+"""What may wait to be sent before a connection counts as one that does not take its replies (Twisted's own bound)."""
 LISTEN_BACKLOG = 1024
 DESCRIPTORS_RESERVED = 64
 """Descriptors kept for files, threads and logs when MAX_CLIENTS is fitted to the limit of the process."""

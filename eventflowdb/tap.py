@@ -35,6 +35,7 @@ from eventflowdb.storage.folder import DataFolder
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.transport.listening import bind, fit_clients
 from eventflowdb.transport.resp import RespFactory
+from eventflowdb.transport.uvloop_port import UvloopPort, find_uvloop, install_reactor
 
 
 class Options(usage.Options):
@@ -57,6 +58,9 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> IService:
     """The service of one server, with its folder owned and its port bound; SystemExit says why not."""
+    if options.parent is not None and options.parent.get("nodaemon"):
+        # A loop must not cross the fork of a daemon, which therefore runs on the reactor that Twisted picks.
+        install_reactor()
     try:
         settings = read_settings(os.environ, dict(options))
         folder = DataFolder.claim(settings.data)
@@ -109,8 +113,11 @@ class EventflowService(Service):
         )
         self._idle_timeout = IdleTimeout(clients, settings.idle_timeout, self._reactor, time.perf_counter)
         self._factory = RespFactory(self._dispatcher, budget, self._reactor)
-        self._port: IListeningPort = self._reactor.adoptStreamPort(
-            self._listener.fileno(), self._listener.family, self._factory
+        loop = find_uvloop(self._reactor)
+        self._port: IListeningPort | UvloopPort = (
+            self._reactor.adoptStreamPort(self._listener.fileno(), self._listener.family, self._factory)
+            if loop is None
+            else UvloopPort(loop, self._listener, self._factory)
         )
         self._listener.close()
         # Not at once: an interrupt before twistd heeds signals would end its main thread alone, and leave a process
@@ -186,7 +193,7 @@ class EventflowService(Service):
         self._reactor.stop()
 
 
-async def _when_stopped(port: IListeningPort) -> None:
+async def _when_stopped(port: IListeningPort | UvloopPort) -> None:
     stopped = port.stopListening()
     if isinstance(stopped, Deferred):
         await stopped
