@@ -252,7 +252,8 @@ def hold(store: LmdbStore, stream: str, count: int, data: str = "") -> list[byte
 @contextmanager
 def stepped_server(**settings: Any) -> Iterator[SteppedServer]:
     """A server for one example of a property, in a folder that goes with it."""
-    with TemporaryDirectory() as folder:
+    # In memory where that can be had: examples are many, and none is about the disk.
+    with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         server = SteppedServer(Path(folder), **settings)
         yield server
         server.close()

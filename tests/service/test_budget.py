@@ -70,6 +70,15 @@ def test_one_that_is_gone_is_not_told(budget: InflightBudget) -> None:
     assert (gone.wakes, other.wakes) == (0, 1)
 
 
+def test_one_that_is_gone_is_not_asked_to_give_up_anything(budget: InflightBudget, clock: Clock) -> None:
+    gone, large = FakeHolder(budget, LIMIT), FakeHolder(budget, LIMIT // 2 + 1)
+    budget.wait(large)
+    budget.forget(gone)
+    clock.advance(OVERLOAD_SECONDS_MAX)
+    assert not gone.given_up
+    assert large.given_up
+
+
 def test_after_the_wait_the_largest_are_given_up_until_half_is_free(budget: InflightBudget, clock: Clock) -> None:
     holders = [FakeHolder(budget, size) for size in (100, 400, 50, 300, 250)]
     budget.wait(holders[0])
@@ -211,6 +220,18 @@ def test_one_whose_request_was_given_up_is_served_on(narrow: SteppedServer) -> N
     assert refusal.code == "TRYAGAIN"
     assert len(added) == 1
     assert pong == "PONG"
+
+
+def test_a_connection_that_was_lost_has_no_part_in_the_next_overload(narrow: SteppedServer) -> None:
+    lost, other = narrow.connect(), narrow.connect()
+    lost.send(partial(STREAM, 110 * KIB))
+    lost.conversation.lost()
+    other.send(partial(STREAM, 105 * KIB))
+    narrow.clock.advance(OVERLOAD_SECONDS_MAX)
+    assert lost.line.end is None
+    assert not other.line.is_paused
+    other.conversation.lost()
+    assert narrow.budget.used_bytes == 0
 
 
 def test_appends_that_wait_for_the_disk_are_never_given_up(narrow: SteppedServer) -> None:

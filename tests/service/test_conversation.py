@@ -3,11 +3,14 @@
 import json
 from typing import Any
 
+import pytest
+
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.limits import (
     CHUNK_BYTES_MAX,
     CONNECTION_APPEND_BYTES_MAX,
     CONNECTION_APPENDS_MAX,
+    CONNECTION_REPLY_BYTES_MAX,
     INLINE_READ_EVENTS_MAX,
 )
 
@@ -185,6 +188,25 @@ def test_an_append_above_the_window_is_taken_alone(server: SteppedServer, connec
     connection.send(add(STREAM, 0, "x" * (CONNECTION_APPEND_BYTES_MAX + 1)), add(STREAM, 1, "y"))
     server.commit()
     assert codes(connection.take()) == ["list", "list"]
+
+
+def test_replies_are_gathered_again_after_a_large_write(connection: Connection) -> None:
+    connection.send(request("PING", "x" * CONNECTION_REPLY_BYTES_MAX))
+    connection.take()
+    connection.send(PING, PING, PING)
+    assert connection.line.sends == [PONG * 3]
+
+
+def test_thousands_of_appends_that_are_refused_while_they_are_taken_are_answered_in_order(
+    server: SteppedServer, connection: Connection
+) -> None:
+    """Each is settled while it is taken, and the conversation must not go deeper into itself with every one."""
+    server.store.close()
+    connection.send(add(STREAM, 0, "a"))
+    server.commit()
+    connection.take()
+    connection.send(*[add(STREAM, 0, "b"), request("PING", "c")] * 2000)
+    assert codes(connection.take()) == ["ERR", "bytes"] * 2000
 
 
 def test_replies_from_memory_behind_an_append_are_bounded_too(server: SteppedServer, connection: Connection) -> None:
@@ -557,6 +579,19 @@ def test_a_protocol_error_alone_is_answered_and_closes(server: SteppedServer, co
     assert connection.take() == b""
     connection.conversation.lost()
     assert server.budget.used_bytes == 0
+
+
+@pytest.mark.parametrize("last", [NOT_RESP, request("QUIT")], ids=["protocol error", "quit"])
+def test_what_comes_after_the_last_request_is_not_kept(
+    server: SteppedServer, connection: Connection, last: bytes
+) -> None:
+    connection.send(add(STREAM, 0, "a"), last)
+    for _ in range(20):
+        connection.send(b"x" * 65536)
+    server.commit()
+    for _ in range(20):
+        connection.send(b"x" * 65536)
+    assert connection.conversation.held_bytes() < 100
 
 
 def test_a_protocol_error_behind_a_long_reply_is_answered_after_it(

@@ -157,6 +157,15 @@ def test_memory_that_stays_cold_sends_reads_to_threads_again(
         clock.advance(INLINE_READ_PAUSE_SECONDS)
 
 
+def test_page_faults_of_the_past_are_not_held_against_a_slow_read(reads: Reads, store: SlowStore, clock: Clock) -> None:
+    store.read_seconds, store.read_faults = SLOW, 1
+    here(reads.open_log(BEGINNING, 1))
+    clock.advance(INLINE_READ_PAUSE_SECONDS)
+    store.read_faults = 0
+    here(reads.open_log(BEGINNING, 1))
+    here(reads.open_log(BEGINNING, 1))
+
+
 def test_a_read_that_is_fast_enough_changes_nothing(reads: Reads, store: SlowStore) -> None:
     store.read_seconds, store.read_faults = INLINE_READ_SECONDS_MAX - 0.0001, 1
     for _ in range(3):

@@ -311,6 +311,15 @@ def test_idle_means_that_every_append_queued_so_far_is_settled(bench: Bench) -> 
     assert fired(too)
 
 
+def test_a_writer_whose_last_batch_is_stored_but_not_settled_is_not_idle(bench: Bench) -> None:
+    bench.append(1)
+    bench.thread.step()
+    idle = bench.writer.when_idle()
+    assert not fired(idle)
+    bench.run()
+    assert fired(idle)
+
+
 def test_idle_waits_for_what_comes_before_the_last_batch_is_settled(bench: Bench) -> None:
     bench.append(1)
     idle = bench.writer.when_idle()

@@ -51,6 +51,24 @@ def test_a_small_reply_never_overtakes_the_rest_of_a_large_one(client: SocketCli
     assert client.take_all() == reply + PONG * 2
 
 
+def test_a_small_reply_never_overtakes_what_the_transport_has_begun_to_write(
+    client: SocketClient, reactor: HandReactor
+) -> None:
+    first, first_reply = echo(1, 60_000)
+    client.send(first)
+    capacity = len(first_reply) - client.transport._tempDataLen
+    client.take_all()
+    second, second_reply = echo(2, capacity + 60_000)
+    client.send(second)
+    client.take(capacity)
+    reactor.turn()
+    assert client.transport.dataBuffer, "a part of the rest has been written, and a part has not"
+    assert not client.transport._tempDataBuffer
+    client.take(capacity)  # the socket has room again, but the transport has not heard of it
+    client.protocol.dataReceived(PING)
+    assert client.take_all() == first_reply + second_reply + PONG
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.one_of(st.integers(0, 100), st.integers(0, 200_000)), min_size=1, max_size=8),
