@@ -1,0 +1,141 @@
+"""Both clients over redis-py behind one face for the tests, and a server that says what it is told."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, TypeVar
+
+from eventflowdb.client import asyncio_client, blocking_client
+from eventflowdb.client.replies import ReplyParser
+from eventflowdb.events import RecordedEvent
+
+T = TypeVar("T")
+Answer = Callable[[list[bytes]], bytes | None]
+
+
+class BlockingFace:
+    """The blocking client as it is."""
+
+    def connect(self, **options: Any) -> Any:
+        return blocking_client.connect(**options)
+
+    def connect_lazily(self, **options: Any) -> Any:
+        return blocking_client.connect_lazily(**options)
+
+    def read_all(self, client: Any, **options: Any) -> list[RecordedEvent]:
+        return list(client.read_all(**options))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class AsyncioFace:
+    """The asyncio client on a loop of its own, which runs as long as a method takes."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(coroutine)
+
+    def connect(self, **options: Any) -> Any:
+        return _Driven(self, self.run(asyncio_client.connect(**options)))
+
+    def connect_lazily(self, **options: Any) -> Any:
+        async def make() -> asyncio_client.EventflowClient:
+            return asyncio_client.connect_lazily(**options)
+
+        return _Driven(self, self.run(make()))
+
+    def read_all(self, client: Any, **options: Any) -> list[RecordedEvent]:
+        async def read() -> list[RecordedEvent]:
+            return [event async for event in client.client.read_all(**options)]
+
+        return self.run(read())
+
+    def close(self) -> None:
+        self.loop.close()
+
+
+class _Driven:
+    """An asyncio client whose methods wait."""
+
+    def __init__(self, face: AsyncioFace, client: asyncio_client.EventflowClient) -> None:
+        self.face, self.client = face, client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *args, **options: self.face.run(getattr(self.client, name)(*args, **options))
+
+
+Face = BlockingFace | AsyncioFace
+
+
+class ScriptedServer:
+    """Answers what its `answer` says, None for closing the connection; remembers what it was asked.
+
+    The first words that redis-py says by itself are answered OK, and are in `handshakes`.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[list[bytes]] = []
+        self.handshakes: list[list[bytes]] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._connections: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._listen)]
+
+    def __enter__(self) -> "ScriptedServer":
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        self._listener.close()
+        for connection in self._connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+        for thread in self._threads[1:]:
+            thread.join()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+            self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        parser = ReplyParser()
+        with connection:
+            while data := _receive(connection):
+                for words in parser.receive(data):
+                    assert isinstance(words, list)
+                    reply = self._reply([word for word in words if isinstance(word, bytes)])
+                    if reply is None:
+                        return
+                    connection.sendall(reply)
+
+    def _reply(self, words: list[bytes]) -> bytes | None:
+        if words[0] in {b"CLIENT", b"AUTH", b"HELLO"}:
+            self.handshakes.append(words)
+            return b"+OK\r\n"
+        self.requests.append(words)
+        return self.answer(words)
+
+
+def _receive(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(65536)
+    except OSError:
+        return b""

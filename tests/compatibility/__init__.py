@@ -1,0 +1,1 @@
+"""Stock Redis clients against a real server."""
