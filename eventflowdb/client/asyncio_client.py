@@ -6,13 +6,12 @@ Needs the extra: pip install 'eventflowdb[redis]'. Works with redis-py 5 to 8.
 """
 
 import inspect
-from asyncio import Semaphore
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 from uuid import UUID
 
-from redis.asyncio import ConnectionPool
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -31,7 +30,7 @@ POOL_SIZE_DEFAULT = 10
 
 T = TypeVar("T")
 
-_COMMAND_NAME = inspect.signature(ConnectionPool.get_connection).parameters.get("command_name")
+_COMMAND_NAME = inspect.signature(BlockingConnectionPool.get_connection).parameters.get("command_name")
 _TAKING: tuple[str, ...] = ("_",) if _COMMAND_NAME and _COMMAND_NAME.default is inspect.Parameter.empty else ()
 """What the pool wants to be given for a connection: a word that it ignores, up to redis-py 5.2."""
 
@@ -54,8 +53,9 @@ class Connections:
         reply_timeout_seconds: float | None,
     ) -> None:
         # All that redis-py has by default to send something twice, or unasked, is off.
-        self._pool: Any = ConnectionPool(
+        self._pool: Any = BlockingConnectionPool(
             max_connections=pool_size,
+            timeout=None,
             host=host,
             port=port,
             password=password,
@@ -68,35 +68,10 @@ class Connections:
             health_check_interval=0,
             retry=Retry(NoBackoff(), 0),
         )
-        # redis-py's own pool that waits hangs, up to 5.0.1, when it cannot connect.
-        self._places = Semaphore(pool_size)
         self._is_closed = False
 
     async def request(self, words: Sequence[bytes]) -> object:
         """Send one request, once, and give the reply; errors in it are as redis-py has them."""
-        async with self._places:
-            return await self._request(words)
-
-    async def connect(self) -> None:
-        """Make a first connection, or fail."""
-        async with self._places:
-            await self._give_back(await self._take())
-
-    async def drop_idle(self) -> None:
-        """Close what is not in use: where one connection turned out to be lost, others may be too."""
-        await self._pool.disconnect(inuse_connections=False)
-
-    async def close(self) -> None:
-        """Take no more requests; a connection in use is closed when its reply has come."""
-        self._is_closed = True
-        await self.drop_idle()
-
-    async def abort(self) -> None:
-        """Take no more requests, and close all connections."""
-        self._is_closed = True
-        await self._pool.disconnect()
-
-    async def _request(self, words: Sequence[bytes]) -> object:
         connection = await self._take()
         try:
             await connection.send_command(*words)
@@ -113,8 +88,26 @@ class Connections:
         finally:
             await self._give_back(connection)
 
+    async def connect(self) -> None:
+        """Make a first connection, or fail."""
+        await self._give_back(await self._take())
+
+    async def drop_idle(self) -> None:
+        """Close what is not in use: where one connection turned out to be lost, others may be too."""
+        await self._pool.disconnect(inuse_connections=False)
+
+    async def close(self) -> None:
+        """Take no more requests; a connection in use is closed when its reply has come."""
+        self._is_closed = True
+        await self.drop_idle()
+
+    async def abort(self) -> None:
+        """Take no more requests, and close all connections."""
+        self._is_closed = True
+        await self._pool.disconnect()
+
     async def _take(self) -> Any:
-        """A connection in step with the server; raises NotConnected, or what was refused."""
+        """A connection in step with the server. Waits until one is free; raises NotConnected, or what was refused."""
         if self._is_closed:
             raise NotConnected.because("the client was disconnected")
         try:

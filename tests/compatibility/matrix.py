@@ -139,8 +139,6 @@ KITS = {
     ),
 }
 DRIVERS = (
-    # First, since it pages through the log with a process for each page, and the log grows with each driver.
-    Driver("redis-cli", "redis-tools", _python("redis_cli", sys.executable), is_pinned=False),
     Driver("redis-py 5", "redis-py 5", _python("redis_py_blocking")),
     Driver("redis-py 5, asyncio", "redis-py 5", _python("redis_py_asyncio")),
     Driver("redis-py 8", "redis-py 8", _python("redis_py_blocking")),
@@ -153,6 +151,7 @@ DRIVERS = (
     Driver("go-redis", "go", ("./driver",)),
     Driver("lettuce", "java", _java("LettuceDriver")),
     Driver("Jedis", "java", _java("JedisDriver")),
+    Driver("redis-cli", "redis-tools", _python("redis_cli", sys.executable), is_pinned=False),
     Driver(
         "redis-benchmark",
         "redis-tools",
