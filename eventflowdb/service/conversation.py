@@ -122,6 +122,8 @@ class Conversation:
         self._accounted_bytes = 0
         self._budget.forget(self)
         self._dispatcher.forget_session(self._session)
+        # The session refers to this conversation: let go, or both stay until the garbage collector comes.
+        self._session.peer = None
 
     def push(self, data: bytes) -> None:
         """Send what no request asked for, between replies; dropped if the client does not keep up."""

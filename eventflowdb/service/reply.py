@@ -42,21 +42,26 @@ class PendingReply:
     def settle(self, value: bytes | LongReply) -> None:
         """Give the reply."""
         self.value = value
-        if self._count is not None:
-            self._count()
-        if self._on_settled is not None:
-            self._on_settled(self)
+        # Let go of both: they refer to this reply, and would keep it and its request until the garbage collector comes.
+        count, self._count = self._count, None
+        on_settled, self._on_settled = self._on_settled, None
+        if count is not None:
+            count()
+        if on_settled is not None:
+            on_settled(self)
 
     def count_with(self, count: Callable[[], None]) -> None:
         """Have `count` called when the reply is there, before anyone else hears of it; at once if it is."""
-        self._count = count
-        if self.value is not None:
+        if self.value is None:
+            self._count = count
+        else:
             count()
 
     def when_settled(self, call: "Callable[[PendingReply], None]") -> None:
         """Have `call` told; at once if the reply is there."""
-        self._on_settled = call
-        if self.value is not None:
+        if self.value is None:
+            self._on_settled = call
+        else:
             call(self)
 
 

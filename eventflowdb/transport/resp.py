@@ -80,6 +80,8 @@ class RespProtocol(LineReceiver):
         if self._conversation is not None:
             self._conversation.lost()
             self._conversation = None
+            # It refers to the conversation, which refers to this connection.
+            del self.dataReceived
         self._connections.dismiss(self)
         for waiter in self._lost_waiters:
             waiter.callback(None)

@@ -1,6 +1,8 @@
 """One connection: what is taken when, what leaves when, and how it ends."""
 
+import gc
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -716,6 +718,24 @@ def test_requests_are_weighed_while_they_are_under_way(server: SteppedServer, co
     assert 20_000 < server.budget.used_bytes < 21_000
     server.commit()
     assert server.budget.used_bytes == 0
+
+
+def test_a_request_that_was_answered_is_freed_without_the_garbage_collector(
+    server: SteppedServer, connection: Connection
+) -> None:
+    """Or large appends would fill the memory, unseen by the budget, until it comes."""
+    tracemalloc.start()
+    gc.disable()
+    try:
+        for version in range(10):
+            connection.send(add(STREAM, version, "x" * MIB))
+            server.commit()
+            assert codes(connection.take()) == ["list"]
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        gc.enable()
+        tracemalloc.stop()
+    assert held_bytes < 5 * MIB
 
 
 def test_a_read_that_waits_is_weighed_too(server: SteppedServer, connection: Connection) -> None:

@@ -1,5 +1,8 @@
 """The protocol over a transport that only notes what it is told."""
 
+import gc
+import weakref
+
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.protocols.basic import LineReceiver
 from zope.interface.verify import verifyObject
@@ -214,3 +217,17 @@ def test_clients_of_a_kind_without_addresses_are_served_too(bench: Bench) -> Non
     transport = NotedTransport(bench.factory.buildProtocol(None))
     transport.protocol.dataReceived(PING)
     assert transport.take() == PONG
+
+
+def test_the_conversation_of_a_lost_connection_is_freed_without_the_garbage_collector(bench: Bench) -> None:
+    """With it what its last requests hold, which the budget has stopped to count."""
+    transport = bench.connect()
+    transport.protocol.dataReceived(PING)
+    conversation = weakref.ref(transport.protocol._conversation)
+    gc.disable()
+    try:
+        transport.lose()
+        del transport
+        assert conversation() is None
+    finally:
+        gc.enable()
