@@ -1,170 +1,73 @@
 """SIGKILL under load, round after round on one DATA: every answered event is there, and the log is whole.
 
+Checked twice: by the simple rules below, and by the checker of histories, which also knows what reads may see.
 CRASH_ROUNDS and CRASH_SEED make a longer run, or the same choices again.
 """
 
 import json
-import os
 import random
 import threading
-import uuid
-from dataclasses import dataclass, field
-from typing import Any
+from itertools import count
 
 import pytest
 
+from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.verify import verify
 from tests.conftest import StartServer
+from tests.crash import linearizable
+from tests.crash.history import Append, History
+from tests.crash.load import Client, rounds, run_until_killed, seeded, streams_of
 from tests.system.logs import check_records
-from tests.system.resp import Connection, Refusal, encode_add
+from tests.system.resp import Refusal
 from tests.system.server import Server
 
 pytestmark = pytest.mark.system
 
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "20"))
 CLIENTS = 4
-STREAMS_PER_CLIENT = 3
-PIPELINED_MAX = 16
-LOAD_SECONDS_MAX = 1.0
+FEW_STREAMS = 3
+LOAD_SECONDS_MAX = 0.6
 START_SECONDS_MAX = 0.6
 """About how long a server takes to start: within it, it is killed in some rounds."""
-
-Event = dict[str, Any]
-
-
-@dataclass
-class Journal:
-    """What all clients were told, and what they asked for: an append is a list of events, and has a number."""
-
-    answered: dict[str, bytes] = field(default_factory=dict)
-    """Records by event id."""
-    asked: dict[int, int] = field(default_factory=dict)
-    """How many events each append has."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def ask(self, event_count: int) -> int:
-        """The number of a new append."""
-        with self.lock:
-            number = len(self.asked)
-            self.asked[number] = event_count
-            return number
-
-    def answer(self, records: list[bytes]) -> None:
-        """An append was answered."""
-        with self.lock:
-            self.answered.update((json.loads(record)["id"], record) for record in records)
+LOG_EVENTS_MAX = 20_000
+"""A log that is longer is left, and the next round begins a new one: its check would take most of the time."""
 
 
-class Client(threading.Thread):
-    """Appends to streams of its own, pipelined, until its connection breaks, and keeps the journal.
-
-    contended: a stream that all clients want; there most appends are refused.
-    """
-
-    def __init__(self, server: Server, journal: Journal, chance: random.Random, contended: str) -> None:
-        super().__init__(name="client")
-        self._server = server
-        self._journal = journal
-        self._chance = chance
-        self._contended = contended
-        self._versions = {str(uuid.UUID(int=chance.getrandbits(128))): 0 for _ in range(STREAMS_PER_CLIENT)}
-        self._contended_version = 0
-        self.broke: Exception | None = None
-        self.wrong: list[object] = []
-
-    def run(self) -> None:
-        """Append until the connection breaks."""
-        try:
-            with self._server.connect() as connection:
-                while True:
-                    self._append_some(connection)
-        except (ConnectionError, AssertionError) as error:
-            self.broke = error
-
-    def _append_some(self, connection: Connection) -> None:
-        streams = [self._append(connection) for _ in range(self._chance.randint(1, PIPELINED_MAX))]
-        for stream in streams:
-            reply = connection.read()
-            if isinstance(reply, list):
-                self._journal.answer([record for record in reply if isinstance(record, bytes)])
-            elif isinstance(reply, Refusal) and reply.code == "CONCURRENCY" and stream == self._contended:
-                self._contended_version = int(str(reply).split("actual=")[1].split(":")[0])
-            else:
-                self.wrong.append(reply)
-
-    def _append(self, connection: Connection) -> str:
-        """Send one append; gives its stream."""
-        event_count = self._chance.choice((1, 1, 1, 2, 5))
-        number = self._journal.ask(event_count)
-        size = self._chance.choice((10, 200, 200, 3000, 20_000))
-        events = [{"type": f"append {number}", "data": f"{index} " + "x" * size} for index in range(event_count)]
-        if self._chance.random() < 0.2:
-            connection.send(encode_add(self._contended, self._contended_version, events))
-            return self._contended
-        stream = self._chance.choice(list(self._versions))
-        connection.send(encode_add(stream, self._versions[stream], events))
-        self._versions[stream] += event_count
-        return stream
-
-
-def check_round(server: Server, journal: Journal) -> int:
-    """Check the whole log against the journal; gives the number of events."""
+def read_checked_log(server: Server) -> list[bytes]:
+    """The whole log: numbering, order, counts and checksum are right, and so is the file, to its last index."""
     with server.connect() as connection:
         log = connection.read_log()
-        events = check_records(connection, log)
-    stored = {event["id"]: record for event, record in zip(events, log, strict=True)}
-    assert journal.answered.items() <= stored.items()
-    check_appends_are_whole(events, journal)
-    return len(events)
-
-
-def check_appends_are_whole(events: list[Event], journal: Journal) -> None:
-    """Answered or not: of each append all events are there, one after the other, or none."""
-    position = 0
-    met: set[str] = set()
-    while position < len(events):
-        name = events[position]["type"]
-        event_count = journal.asked[int(name.removeprefix("append "))]
-        whole = events[position : position + event_count]
-        assert [event["type"] for event in whole] == [name] * event_count
-        assert [event["data"].split(" ")[0] for event in whole] == [str(index) for index in range(event_count)]
-        assert len({event["stream"] for event in whole}) == 1
-        assert name not in met
-        met.add(name)
-        position += event_count
-
-
-def test_every_answered_event_survives_sigkill(start_server: StartServer) -> None:
-    seed = int(os.environ.get("CRASH_SEED", random.randrange(1 << 32)))
-    chance = random.Random(seed)
-    journal = Journal()
-    contended = str(uuid.UUID(int=chance.getrandbits(128)))
-    print(f"seed {seed}, {ROUNDS} rounds")
-    for round_number in range(ROUNDS):
-        if chance.random() < 0.3:
-            kill_while_starting(start_server(), chance)
-        server = start_server()
-        event_count = check_round(server, journal)
-        clients = [Client(server, journal, random.Random(chance.random()), contended) for _ in range(CLIENTS)]
-        run_until_killed(server, clients, chance.uniform(0.05, LOAD_SECONDS_MAX))
-        assert [client.wrong for client in clients] == [[]] * CLIENTS
-        print(f"round {round_number}: {event_count} events, {len(journal.answered)} answered so far")
-    server = start_server()
-    event_count = check_round(server, journal)
+        check_records(connection, log)
     server.kill()
-    assert event_count >= len(journal.answered) > ROUNDS
-    print(f"{event_count} events, {len(journal.answered)} of them answered, all there")
+    store = LmdbStore.open(server.data)
+    problem = verify(store.environment).first_problem
+    store.close()
+    assert problem is None, problem
+    return log
 
 
-def run_until_killed(server: Server, clients: list[Client], seconds: float) -> None:
-    """Let the clients work for some time, then kill the server under them."""
-    timer = threading.Timer(seconds, server.process.kill)
-    timer.start()
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
-    timer.join()
-    server.kill()
+def check_journal(history: History, log: list[bytes]) -> int:
+    """Answered or not: of each append all events are there, byte for byte, or none; gives how many were answered."""
+    stored: dict[str, int] = {}
+    for place, record in enumerate(log):
+        name = json.loads(record)["type"]
+        assert name not in stored, f"{name} is stored twice"
+        stored[name] = place
+    answered = 0
+    for operation in history.operations:
+        if not isinstance(operation.request, Append):
+            continue
+        names = operation.request.names()
+        places = [stored.get(name) for name in names]
+        if isinstance(operation.outcome, list):
+            answered += len(names)
+            assert None not in places, f"{names} were answered"
+            assert [log[place] for place in places if place is not None] == operation.outcome
+        first = places[0]
+        if first is None or isinstance(operation.outcome, Refusal):
+            assert places == [None] * len(names)
+        else:
+            assert places == list(range(first, first + len(names)))
+    return answered
 
 
 def kill_while_starting(server: Server, chance: random.Random) -> None:
@@ -173,3 +76,30 @@ def kill_while_starting(server: Server, chance: random.Random) -> None:
     timer.start()
     timer.join()
     server.kill()
+
+
+def test_every_answered_event_survives_sigkill(start_server: StartServer) -> None:
+    chance = seeded()
+    shared = streams_of(chance, FEW_STREAMS)
+    numbers = count()
+    history, folder, total = History(), count(), 0
+    data = f"data{next(folder)}"
+    for round_number in range(rounds(8)):
+        if chance.random() < 0.3:
+            kill_while_starting(start_server(DATA=data), chance)
+        server = start_server(DATA=data)
+        assert server.port
+        clients = [
+            Client(
+                server, next(numbers), random.Random(chance.random()), shared, pipelined_max=chance.choice((1, 4, 16))
+            )
+            for _ in range(CLIENTS)
+        ]
+        history += run_until_killed(server, clients, chance.uniform(0.05, LOAD_SECONDS_MAX))
+        log = read_checked_log(start_server(DATA=data))
+        answered = check_journal(history, log)
+        linearizable.check(history, log)
+        print(f"round {round_number}: {len(log)} events, {answered} of them answered, all there")
+        if len(log) > LOG_EVENTS_MAX:
+            history, data, total = History(), f"data{next(folder)}", total + answered
+    assert total + answered > 0
