@@ -15,6 +15,8 @@ from eventflowdb.storage.layout import EMPTY_HEAD, Head
 from eventflowdb.storage.records import load_record
 
 DATA_FILE = "data.mdb"
+NEW_FILE = "data.mdb.new"
+"""The data file while it is made."""
 _MAP_SIZE_MIN = 1024 * MIB
 
 
@@ -35,7 +37,8 @@ class Environment:
     def open(cls, folder: Path, map_size: int) -> "Environment":
         """Open the database in a folder, made if there is none; StartRefused where it is something else."""
         try:
-            is_new = not (folder / DATA_FILE).exists()
+            if not (folder / DATA_FILE).exists():
+                _create(folder, map_size)
             env = _open_lmdb(folder, map_size)
             try:
                 env.reader_check()
@@ -44,8 +47,6 @@ class Environment:
             except BaseException:
                 env.close()
                 raise
-            if is_new:
-                sync_folder(folder)
         except (lmdb.Error, OSError) as error:
             raise StartRefused(f"DATA {folder} cannot be opened as a database: {error}") from error
         return environment
@@ -76,14 +77,34 @@ def id_text(event_id: bytes) -> str:
     return ulid_text(int.from_bytes(event_id, "big"))
 
 
-def _open_lmdb(folder: Path, map_size: int) -> Any:
+def _create(folder: Path, map_size: int) -> None:
+    """Make a new database under another name, and give it its own when it is whole and on the disk.
+
+    LMDB writes its first two pages without a flush: a power loss may leave one of them, or a part, and then the file
+    is no database, and none that LMDB would make anew.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    new_file, new_lock = folder / NEW_FILE, folder / f"{NEW_FILE}-lock"
+    for left_over in (new_file, new_lock):
+        left_over.unlink(missing_ok=True)
+    env = _open_lmdb(new_file, map_size, subdir=False)
+    try:
+        _prepare(env, folder)
+    finally:
+        env.close()
+    new_lock.unlink()
+    new_file.rename(folder / DATA_FILE)
+    sync_folder(folder)
+
+
+def _open_lmdb(path: Path, map_size: int, *, subdir: bool = True) -> Any:
     """Open LMDB; where the platform refuses so much address space, with less, down to 1 GiB."""
     while True:
         try:
             # lib_version=0: LMDB 0.9's format, whatever the environment variables of py-lmdb say. Never writemap:
             # a stray write could then reach the data, and nothing could replay what had been synced.
             return lmdb.open(
-                os.fspath(folder), map_size=map_size, max_dbs=16, mode=0o600, readahead=True, lib_version=0
+                os.fspath(path), subdir=subdir, map_size=map_size, max_dbs=16, mode=0o600, readahead=True, lib_version=0
             )
         except (lmdb.MemoryError, OverflowError):
             if map_size // 2 < _MAP_SIZE_MIN:

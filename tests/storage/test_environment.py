@@ -9,7 +9,7 @@ import pytest
 
 from eventflowdb.errors import StartRefused
 from eventflowdb.storage import layout
-from eventflowdb.storage.environment import DATA_FILE
+from eventflowdb.storage.environment import DATA_FILE, NEW_FILE
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.verify import verify
 
@@ -47,6 +47,16 @@ def test_a_new_database_is_empty_sound_and_its_owners_alone(tmp_path: Path) -> N
     store.close()
     modes = {name: stat.S_IMODE((tmp_path / "new" / name).stat().st_mode) for name in os.listdir(tmp_path / "new")}
     assert modes == {"data.mdb": 0o600, "lock.mdb": 0o600}
+
+
+@pytest.mark.parametrize("left_over", [b"", bytes(4096), b"half a page"], ids=["empty", "zeros", "short"])
+def test_what_a_power_loss_left_of_a_database_in_the_making_is_made_anew(tmp_path: Path, left_over: bytes) -> None:
+    for name in (NEW_FILE, f"{NEW_FILE}-lock"):
+        (tmp_path / name).write_bytes(left_over)
+    store = LmdbStore.open(tmp_path, map_size=MAP_SIZE)
+    assert verify(store.environment).first_problem is None
+    store.close()
+    assert sorted(os.listdir(tmp_path)) == ["data.mdb", "lock.mdb"]
 
 
 def test_a_database_that_is_opened_again_holds_what_it_held(database: OpenDatabase) -> None:
