@@ -23,6 +23,14 @@ INLINE_READ_SECONDS_MAX = 0.002
 INLINE_READ_PAUSE_SECONDS = 1.0
 READ_THREADS_MAX = 4
 
+# Waiting for events.
+WAIT_MS_MAX = 60 * 60 * 1000
+"""How long one GET or GETALL may wait."""
+SHARED_LOOKS_MAX = 100
+"""So many different reads that wait keep what they found after a commit, for others that ask the same."""
+NOTICES_TURN_MAX = 100
+"""So many that wait are told of a commit in one turn of the reactor, at some 50 microseconds each."""
+
 # Appends.
 BATCH_BYTES_MAX = 32 * MIB
 """A write transaction takes appends until their arguments add up to so much."""

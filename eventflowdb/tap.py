@@ -29,6 +29,7 @@ from eventflowdb.service.clients import Clients
 from eventflowdb.service.database import Database
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.idleness import IdleTimeout
+from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads, off_thread
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.folder import DataFolder
@@ -96,10 +97,11 @@ class EventflowService(Service):
         self._store = open_store(settings)
         self._commit_thread = ThreadPool(1, 1, "eventflowdb commits")
         self._read_threads = ThreadPool(0, READ_THREADS_MAX, "eventflowdb reads")
-        self._writer = GroupCommitWriter(self._store, self._commit_thread, self._reactor, self._storage_failed)
+        notices = Notices(self._reactor)
+        self._writer = GroupCommitWriter(self._store, self._commit_thread, self._reactor, self._storage_failed, notices)
         self._estimates = Estimates(self._count, settings.count_interval, self._reactor)
         reads = Reads(self._store, off_thread(self._reactor, self._read_threads))
-        database = Database(self._store, self._writer, reads, self._estimates)
+        database = Database(self._store, self._writer, reads, self._estimates, notices)
         clients = Clients(self._fit_clients())
         budget = InflightBudget(settings.max_inflight_bytes, self._reactor)
         self._dispatcher = assemble(
@@ -108,6 +110,7 @@ class EventflowService(Service):
             clients,
             budget,
             time.perf_counter,
+            self._reactor,
             port=self._listener.getsockname()[1],
             stop=self._stop_soon,
         )

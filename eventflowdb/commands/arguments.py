@@ -16,7 +16,7 @@ from eventflowdb.commands.explain import explain_rejection, find_repeated_field,
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.events import Append, NewEvent
 from eventflowdb.ids import find_stream_id, find_ulid_bytes
-from eventflowdb.limits import EVENT_TYPE_BYTES_MAX, GETALL_LIMIT_DEFAULT, INTEGER_MAX
+from eventflowdb.limits import EVENT_TYPE_BYTES_MAX, GETALL_LIMIT_DEFAULT, INTEGER_MAX, WAIT_MS_MAX
 
 Integer = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 Optional = UnsetType | None
@@ -47,6 +47,7 @@ class GetArgument(msgspec.Struct, forbid_unknown_fields=True):
     stream: str
     version: Integer | Optional = UNSET
     limit: Integer | Optional = UNSET
+    wait_ms: Integer | Optional = UNSET
 
 
 class GetAllArgument(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,21 +56,27 @@ class GetAllArgument(msgspec.Struct, forbid_unknown_fields=True):
     offset: str | Optional = UNSET
     after: str | Optional = UNSET
     limit: Integer | Optional = UNSET
+    wait_ms: Integer | Optional = UNSET
 
 
 class StreamRead(msgspec.Struct, frozen=True):
-    """A checked GET: skip `version` events, then at most `limit` (None: all)."""
+    """A checked GET: skip `version` events, then at most `limit` (None: all); where there are none, wait so long."""
 
     stream: str
     version: int
     limit: int | None
+    wait_ms: int = 0
 
 
 class LogRead(msgspec.Struct, frozen=True):
-    """A checked GETALL: from the first id not below `start` (16 bytes) on, at most `limit` events."""
+    """A checked GETALL: from the first id not below `start` (16 bytes) on, at most `limit` events.
+
+    wait_ms: how long to wait where there are none.
+    """
 
     start: bytes
     limit: int
+    wait_ms: int = 0
 
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
@@ -161,20 +168,28 @@ def _check_type_length(kind: str, index: int) -> None:
 
 
 def _check_get(value: GetArgument, _size_bytes: int) -> StreamRead:
-    return StreamRead(_stream_id(value.stream), _given(value.version) or 0, _given(value.limit) or None)
+    version, limit = _given(value.version) or 0, _given(value.limit) or None
+    return StreamRead(_stream_id(value.stream), version, limit, _wait_ms(value.wait_ms))
 
 
 def _check_get_all(value: GetAllArgument, _size_bytes: int) -> LogRead:
     offset, after = _given(value.offset), _given(value.after)
     if offset is not None and after is not None:
         raise InvalidArgument("after: cannot be given together with offset; offset is inclusive, after is exclusive")
-    limit = _given(value.limit) or GETALL_LIMIT_DEFAULT
+    limit, wait_ms = _given(value.limit) or GETALL_LIMIT_DEFAULT, _wait_ms(value.wait_ms)
     if after is None:
-        return LogRead(bytes(16) if offset is None else _ulid_bytes(offset, "offset"), limit)
+        return LogRead(bytes(16) if offset is None else _ulid_bytes(offset, "offset"), limit, wait_ms)
     number = int.from_bytes(_ulid_bytes(after, "after"), "big") + 1
     if number >> 128:
-        return LogRead(b"\xff" * 16, 0)
-    return LogRead(number.to_bytes(16, "big"), limit)
+        return LogRead(b"\xff" * 16, 0, wait_ms)
+    return LogRead(number.to_bytes(16, "big"), limit, wait_ms)
+
+
+def _wait_ms(field: int | Optional) -> int:
+    wait_ms = _given(field) or 0
+    if wait_ms > WAIT_MS_MAX:
+        raise InvalidArgument(f"wait_ms: expected at most {WAIT_MS_MAX} (an hour), got {wait_ms}")
+    return wait_ms
 
 
 Field = TypeVar("Field", str, int)

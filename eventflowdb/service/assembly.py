@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from twisted.internet.interfaces import IReactorTime
+
 from eventflowdb.config import Settings
 from eventflowdb.service.access import Access
 from eventflowdb.service.budget import InflightBudget
@@ -13,6 +15,7 @@ from eventflowdb.service.information import Information
 from eventflowdb.service.operations import Operations
 from eventflowdb.service.responders import Responders
 from eventflowdb.service.statistics import Statistics
+from eventflowdb.service.waits import Waits
 
 
 def assemble(
@@ -21,14 +24,19 @@ def assemble(
     clients: Clients,
     budget: InflightBudget,
     seconds: Callable[[], float],
+    clock: IReactorTime,
     *,
     port: int,
     stop: Callable[[], None],
 ) -> Dispatcher:
-    """Put a dispatcher together. seconds: a monotonic clock; port: where it listens; stop: ends the server, soon."""
+    """Put a dispatcher together.
+
+    seconds: a monotonic clock; clock: for what happens later; port: where it listens; stop: ends the server, soon.
+    """
     access, statistics = Access(settings.password), Statistics()
-    information = Information(settings, port, database, clients, statistics, budget, seconds)
-    stored = Responders(database, seconds)
+    waits = Waits(database, clock)
+    information = Information(settings, port, database, clients, waits, statistics, budget, seconds)
+    stored = Responders(database, waits, seconds)
     handshake = Handshake(access, clients, seconds)
     operations = Operations(settings, information, clients, statistics, stop)
     responders: dict[str, Responder] = {

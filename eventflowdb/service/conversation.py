@@ -25,6 +25,7 @@ from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.dispatch import Dispatcher
 from eventflowdb.service.reply import LongReply, PendingReply, Reply
 from eventflowdb.service.session import Muting, Session
+from eventflowdb.service.waits import WaitingReply
 from eventflowdb.storage.lmdb_store import Chunk
 from eventflowdb.wire import replies
 from eventflowdb.wire.requests import DroppedRequest, ProtocolError, Request, RequestParser
@@ -112,12 +113,17 @@ class Conversation:
     def input_ended(self) -> None:
         """Nothing more will come, or nothing more is to be read: finish what has come, then close."""
         self._has_input_ended = True
+        if isinstance(self._reading, WaitingReply):
+            # Nobody can tell a client that still listens from one that is gone, and would be waited for in vain.
+            self._reading.end()
         self._advance()
 
     def lost(self) -> None:
         """The connection is gone. Appends under way are stored all the same."""
         self._stage = _Stage.ENDED
-        self._reading = None
+        reading, self._reading = self._reading, None
+        if isinstance(reading, WaitingReply):
+            reading.end()
         self._budget.change(-self._accounted_bytes)
         self._accounted_bytes = 0
         self._budget.forget(self)
@@ -136,6 +142,11 @@ class Conversation:
     def is_waiting(self) -> bool:
         """Whether the client waits for a commit or a read, not the server for the client."""
         return bool(self._owed) or (isinstance(self._reading, LongReply) and self._is_writable)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it waits for events to come."""
+        return isinstance(self._reading, WaitingReply)
 
     def kill(self) -> None:
         """Close the connection: in order where nothing is owed, else now."""
@@ -232,6 +243,8 @@ class Conversation:
             if reply.is_read:
                 self._reading = reply
             self._owe(reply, _weight_bytes(request))
+            if self._has_input_ended and isinstance(reply, WaitingReply):
+                reply.end()
 
     def _mute(self, reply: Reply) -> Reply:
         """What CLIENT REPLY leaves of a reply; SKIP and OFF are not answered themselves."""

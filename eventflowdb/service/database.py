@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from eventflowdb.events import Append
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.estimates import Estimates
+from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.writer import GroupCommitWriter, Outcome
 from eventflowdb.storage.layout import Head
@@ -14,9 +15,15 @@ from eventflowdb.storage.lmdb_store import Chunk, LmdbStore, Span
 
 
 class Database:
-    """A store with the threads around it; used on the reactor's thread."""
+    """A store with the threads around it; used on the reactor's thread.
 
-    def __init__(self, store: LmdbStore, writer: GroupCommitWriter, reads: Reads, estimates: Estimates) -> None:
+    notices: tell that the log grew.
+    """
+
+    def __init__(
+        self, store: LmdbStore, writer: GroupCommitWriter, reads: Reads, estimates: Estimates, notices: Notices
+    ) -> None:
+        self.notices = notices
         self._store = store
         self._writer = writer
         self._reads = reads
@@ -38,6 +45,14 @@ class Database:
     def open_log(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
         """Begin to read the log; see Reads.open_log."""
         return self._reads.open_log(start, limit)
+
+    def open_stream_end(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
+        """Begin to read a stream where few events are expected; see Reads.open_stream_end."""
+        return self._reads.open_stream_end(stream, version, limit)
+
+    def open_log_end(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
+        """Begin to read the log where few events are expected; see Reads.open_log_end."""
+        return self._reads.open_log_end(start, limit)
 
     def read_on(self, span: Span) -> "Deferred[Chunk]":
         """The next chunk of a read."""

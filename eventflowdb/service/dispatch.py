@@ -75,8 +75,9 @@ class Dispatcher:
         self._clients.remove(session)
 
     def shut_down(self) -> None:
-        """From now on every request is refused."""
+        """From now on every request is refused, and those that wait for events are told."""
         self._is_shutting_down = True
+        self._database.notices.close()
 
     def request_limits(self, session: Session) -> RequestLimits:
         """What this connection may send."""

@@ -193,7 +193,7 @@ class Handshake:
             "name": session.name,
             "age": int(now - session.began_at),
             "idle": int(now - session.last_used_at),
-            "flags": "O" if session.is_monitor else "N",
+            "flags": _flags(session),
             "db": 0,
             "sub": 0,
             "psub": 0,
@@ -210,6 +210,14 @@ class Handshake:
             "lib-ver": session.library_version,
         }
         return " ".join(f"{name}={value}" for name, value in facts.items())
+
+
+def _flags(session: Session) -> str:
+    """O: a monitor, b: waits for events; N: neither."""
+    flags = "O" if session.is_monitor else ""
+    if session.peer is not None and session.peer.is_blocked:
+        flags += "b"
+    return flags or "N"
 
 
 def _read_protocol(word: bytes) -> int:

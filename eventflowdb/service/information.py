@@ -17,6 +17,7 @@ from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
 from eventflowdb.service.database import Database
 from eventflowdb.service.statistics import CommandCount, Statistics
+from eventflowdb.service.waits import Waits
 from eventflowdb.storage.environment import id_text
 
 REDIS_VERSION = "7.4.0"
@@ -35,6 +36,7 @@ class Information:
         port: int,
         database: Database,
         clients: Clients,
+        waits: Waits,
         statistics: Statistics,
         budget: InflightBudget,
         seconds: Callable[[], float],
@@ -42,6 +44,7 @@ class Information:
         self._settings = settings
         self._database = database
         self._clients = clients
+        self._waits = waits
         self._statistics = statistics
         self._budget = budget
         self._seconds = seconds
@@ -97,7 +100,7 @@ class Information:
         return {
             "connected_clients": len(self._clients),
             "maxclients": self._clients.clients_max,
-            "blocked_clients": 0,
+            "blocked_clients": self._waits.count,
             "pubsub_clients": 0,
             "monitor_clients": len(self._clients.monitors),
         }

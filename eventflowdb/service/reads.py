@@ -71,6 +71,14 @@ class Reads:
             return self._run(lambda: self._store.open_log(start, limit, CHUNK))
         return self._read_small(lambda: self._store.open_log(start, limit, INLINE))
 
+    def open_stream_end(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
+        """The same where few events are expected, whatever the limit: the first of them, and what is left."""
+        return self._read_small(lambda: self._store.open_stream(stream, version, limit, INLINE))
+
+    def open_log_end(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
+        """The same of the log."""
+        return self._read_small(lambda: self._store.open_log(start, limit, INLINE))
+
     def read_on(self, span: Span) -> "Deferred[Chunk]":
         """The next chunk of a read; it has turned out to be a long one."""
         return self._run(lambda: self._store.read_on(span, CHUNK))

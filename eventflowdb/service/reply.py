@@ -5,6 +5,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from eventflowdb.storage.lmdb_store import Chunk, Span
+from eventflowdb.wire import replies
 
 
 class LongReply:
@@ -66,3 +67,9 @@ class PendingReply:
 
 
 Reply = bytes | PendingReply | LongReply
+
+
+def chunk_reply(chunk: Chunk) -> bytes | LongReply:
+    """The whole reply to a read if its first chunk is all there is; else its beginning."""
+    beginning = replies.array_start(chunk.total()) + replies.array_items(chunk.records)
+    return beginning + replies.ARRAY_END if chunk.rest is None else LongReply(beginning, chunk.rest)

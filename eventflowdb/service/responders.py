@@ -13,8 +13,9 @@ from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
-from eventflowdb.service.reply import LongReply, PendingReply, Reply
+from eventflowdb.service.reply import PendingReply, Reply, chunk_reply
 from eventflowdb.service.session import Session
+from eventflowdb.service.waits import Waits
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.lmdb_store import Chunk
 from eventflowdb.wire import replies
@@ -23,15 +24,16 @@ Words = Sequence[bytes]
 
 
 class Responders:
-    """The server's answers. seconds: a clock for UPTIME.
+    """The server's answers. waits: reads that wait; seconds: a clock for UPTIME.
 
     A command with a JSON argument gets it decoded and checked, the others get the request's words.
     """
 
     _log = Logger()
 
-    def __init__(self, database: Database, seconds: Callable[[], float]) -> None:
+    def __init__(self, database: Database, waits: Waits, seconds: Callable[[], float]) -> None:
         self._database = database
+        self._waits = waits
         self._seconds = seconds
         self._started = seconds()
 
@@ -79,21 +81,25 @@ class Responders:
 
     def get(self, _session: Session, read: StreamRead) -> Reply:
         """GET."""
+        if read.wait_ms:
+            return self._waits.reply(read)
         return self._read_reply(self._database.open_stream(read.stream, read.version, read.limit))
 
     def get_all(self, _session: Session, read: LogRead | Words) -> Reply:
         """GETALL; without an argument from the beginning."""
         if not isinstance(read, LogRead):
             read = EVERYTHING
+        if read.wait_ms:
+            return self._waits.reply(read)
         return self._read_reply(self._database.open_log(read.start, read.limit))
 
     def _read_reply(self, opened: "Chunk | Deferred[Chunk]") -> Reply:
         if isinstance(opened, Chunk):
-            return _chunk_reply(opened)
+            return chunk_reply(opened)
         reply = PendingReply()
         reply.is_read = True
         opened.addCallbacks(
-            lambda chunk: reply.settle(_chunk_reply(chunk)),
+            lambda chunk: reply.settle(chunk_reply(chunk)),
             lambda failure: reply.settle(self._failure_reply(failure)),
         )
         return reply
@@ -104,9 +110,3 @@ class Responders:
 
 def _add_reply(outcome: list[bytes] | EventflowError) -> bytes:
     return replies.error(outcome) if isinstance(outcome, EventflowError) else replies.bulk_array(outcome)
-
-
-def _chunk_reply(chunk: Chunk) -> bytes | LongReply:
-    """The whole reply if the chunk is all there is; else its beginning."""
-    beginning = replies.array_start(chunk.total()) + replies.array_items(chunk.records)
-    return beginning + replies.ARRAY_END if chunk.rest is None else LongReply(beginning, chunk.rest)

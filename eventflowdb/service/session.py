@@ -13,6 +13,10 @@ class Peer(Protocol):
     def is_waiting(self) -> bool:
         """Whether it waits for the server: for a commit, or a read."""
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it waits for events to come."""
+
     def push(self, data: bytes) -> None:
         """Send bytes that no request asked for; dropped if the client does not keep up."""
 

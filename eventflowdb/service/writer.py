@@ -20,6 +20,7 @@ from eventflowdb.events import Append
 from eventflowdb.limits import BATCH_BYTES_MAX
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.faults import error_of
+from eventflowdb.service.notices import Notices, streams_of
 from eventflowdb.service.threads import ReactorThread, Worker
 
 Outcome = list[bytes] | EventflowError
@@ -41,7 +42,7 @@ class GroupCommitWriter:
     """Queues appends and settles each with its outcome, on the reactor's thread.
 
     worker: one thread that commits; on_failure: told once when the disk failed, after which nothing is stored
-    any more, since what a failed flush left behind is not known.
+    any more, since what a failed flush left behind is not known; notices: told what was stored, after the commit.
     """
 
     _log = Logger()
@@ -52,12 +53,14 @@ class GroupCommitWriter:
         worker: Worker,
         reactor: ReactorThread,
         on_failure: Callable[[StorageFailed], None],
+        notices: Notices,
         seconds: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._store = store
         self._worker = worker
         self._reactor = reactor
         self._on_failure = on_failure
+        self._notices = notices
         self._seconds = seconds
         self._waiting: deque[_Waiting] = deque()
         self._is_committing = False
@@ -122,6 +125,8 @@ class GroupCommitWriter:
             self._tell(waiting, outcome)
         if is_last:
             self._rest()
+        if has_stored and self._notices.has_watchers:
+            self._notices.log_grew(streams_of(outcomes))
 
     def _tell(self, waiting: _Waiting, outcome: Outcome) -> None:
         try:

@@ -177,22 +177,33 @@ def _judge_event(value: Any) -> Any:
 
 
 def _judge_get(value: Any) -> Any:
-    stream, version, limit = _fields(value, "stream", "version", "limit")
-    version = 0 if version is None else _integer(version)
-    return {"stream": _stream(stream), "version": version, "limit": None if limit is None else _integer(limit) or None}
+    stream, version, limit, wait_ms = _fields(value, "stream", "version", "limit", "wait_ms")
+    return {
+        "stream": _stream(stream),
+        "version": 0 if version is None else _integer(version),
+        "limit": None if limit is None else _integer(limit) or None,
+        "wait_ms": _wait(wait_ms),
+    }
+
+
+def _wait(value: Any) -> int:
+    wait_ms = 0 if value is None else _integer(value)
+    if wait_ms > 3_600_000:
+        _refuse("too long")
+    return wait_ms
 
 
 def _judge_get_all(value: Any) -> Any:
-    offset, after, limit = _fields(value, "offset", "after", "limit")
-    limit = (0 if limit is None else _integer(limit)) or 100
+    offset, after, limit, wait_ms = _fields(value, "offset", "after", "limit", "wait_ms")
+    rest = {"limit": (0 if limit is None else _integer(limit)) or 100, "wait_ms": _wait(wait_ms)}
     if after is None:
-        return {"start": bytes(16) if offset is None else ULID.from_str(_ulid(offset)).bytes, "limit": limit}
+        return {"start": bytes(16) if offset is None else ULID.from_str(_ulid(offset)).bytes, **rest}
     start = int(ULID.from_str(_ulid(after))) + 1
     if offset is not None:
         _refuse("two places to start")
-    return (
-        {"start": b"\xff" * 16, "limit": 0} if start == 2**128 else {"start": start.to_bytes(16, "big"), "limit": limit}
-    )
+    if start == 2**128:
+        return {**rest, "start": b"\xff" * 16, "limit": 0}
+    return {**rest, "start": start.to_bytes(16, "big")}
 
 
 # Texts with much in them that JSON, or the counting of quotes, could stumble over.
@@ -201,6 +212,7 @@ texts = st.text(
 )
 types = texts.filter(lambda text: 1 <= len(text.encode()) <= 255)
 integers = st.one_of(st.integers(0, 3), st.integers(0, LARGEST))
+waits = st.one_of(st.integers(0, 3), st.integers(0, 3_600_000))
 either_case = st.sampled_from([str.upper, str.lower])
 streams = st.builds(lambda number, case: case(str(UUID(int=number))), st.integers(1, 2**128 - 1), either_case)
 ulids = st.builds(lambda number, case: case(str(ULID.from_int(number))), st.integers(0, 2**128 - 1), either_case)
@@ -215,9 +227,10 @@ def objects(required: dict[str, Any], optional: dict[str, Any]) -> Any:
 events = objects({"type": types, "data": texts}, {"metadata": texts, "causation_id": ulids, "correlation_id": ulids})
 ARGUMENTS = {
     "ADD": objects({"stream": streams, "version": integers, "events": st.lists(events, min_size=1, max_size=3)}, {}),
-    "GET": objects({"stream": streams}, {"version": integers, "limit": integers}),
+    "GET": objects({"stream": streams}, {"version": integers, "limit": integers, "wait_ms": waits}),
     "GETALL": st.one_of(
-        objects({}, {"offset": ulids, "limit": integers}), objects({}, {"after": ulids, "limit": integers})
+        objects({}, {"offset": ulids, "limit": integers, "wait_ms": waits}),
+        objects({}, {"after": ulids, "limit": integers, "wait_ms": waits}),
     ),
 }
 """Right arguments of each command."""

@@ -49,7 +49,7 @@ ids = st.sampled_from(
 odd_texts = st.sampled_from(["", "t", "é" * 128, "\ud800", "\udc00\ud800"])
 scalars = st.one_of(st.none(), st.booleans(), numbers, ids, odd_texts)
 names = st.sampled_from(
-    ["stream", "version", "events", "limit", "offset", "after", *EVENT_FIELDS, "", "x", "\ud800", "\0"]
+    ["stream", "version", "events", "limit", "offset", "after", "wait_ms", *EVENT_FIELDS, "", "x", "\ud800", "\0"]
 )
 values = st.recursive(
     st.one_of(scalars, st.text(max_size=5), st.integers()),

@@ -11,8 +11,8 @@ HALF = "half of a surrogate pair, which is not a Unicode character; send both ha
 IN_PAIRS = "; escapes from \\ud800 to \\udfff have to come in pairs"
 KNOWN = {
     "ADD": "known are stream, version, events",
-    "GET": "known are stream, version, limit",
-    "GETALL": "known are offset, after, limit",
+    "GET": "known are stream, version, limit, wait_ms",
+    "GETALL": "known are offset, after, limit, wait_ms",
 }
 EVENT_KNOWN = "known are type, data, metadata, causation_id, correlation_id"
 
@@ -132,6 +132,15 @@ WRONG_READS: list[tuple[str, str, str]] = [
     ("GETALL", f'{{"limit":-{10**400}}}', f"limit: expected an integer from 0 to {LARGEST}"),
     ("GETALL", f'{{"limit":{"9" * 5000}}}', f"limit: the number is too large; integers are 0 to {LARGEST}"),
     ("GETALL", '{"limit":1e400}', f"limit: the number is too large; integers are 0 to {LARGEST}"),
+    # wait_ms
+    ("GETALL", '{"wait_ms":3600001}', "wait_ms: expected at most 3600000 (an hour), got 3600001"),
+    (
+        "GET",
+        f'{{"stream":"{STREAM}","wait_ms":{LARGEST}}}',
+        f"wait_ms: expected at most 3600000 (an hour), got {LARGEST}",
+    ),
+    ("GETALL", '{"wait_ms":-1}', f"wait_ms: expected an integer from 0 to {LARGEST}"),
+    ("GETALL", '{"wait_ms":"1"}', "wait_ms: expected an integer or null, got a string"),
     # offset and after
     ("GETALL", '{"offset":1}', "offset: expected a string or null, got an integer"),
     ("GETALL", '{"after":[]}', "after: expected a string or null, got an array"),

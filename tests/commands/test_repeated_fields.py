@@ -111,7 +111,7 @@ def test_any_one_field_given_twice_is_refused_by_its_path(
 
 def values_like(name: str) -> list[Any]:
     """Values of a kind that a field may have."""
-    if name in ("version", "limit"):
+    if name in ("version", "limit", "wait_ms"):
         return [0, LARGEST]
     if name in ("metadata", "causation_id", "correlation_id", "offset", "after"):
         return [None, '"\\']

@@ -23,6 +23,7 @@ from eventflowdb.service.clients import Clients
 from eventflowdb.service.conversation import Conversation
 from eventflowdb.service.database import Database
 from eventflowdb.service.estimates import Estimates
+from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.lmdb_store import Chunk, LmdbStore
@@ -184,12 +185,13 @@ class SteppedServer:
         self.reactor = SteppedReactor()
         self.pool = SteppedPool()
         self.failures: list[StorageFailed] = []
-        self.writer = GroupCommitWriter(self.store, self.thread, self.reactor, self.failures.append)
+        self.notices = Notices(self.clock)
+        self.writer = GroupCommitWriter(self.store, self.thread, self.reactor, self.failures.append, self.notices)
         self.reads = Reads(self.store, self.pool, self.clock.seconds, lambda: 0)
         self.estimates = Estimates(
             lambda: succeed((self.store.event_count(), self.store.stream_count())), 1.0, self.clock
         )
-        self.database = Database(self.store, self.writer, self.reads, self.estimates)
+        self.database = Database(self.store, self.writer, self.reads, self.estimates, self.notices)
         self.budget = InflightBudget(max_inflight_bytes, self.clock)
         self.clients = Clients(clients_max)
         self.stops = 0
@@ -202,6 +204,7 @@ class SteppedServer:
             self.clients,
             self.budget,
             self.clock.seconds,
+            self.clock,
             port=6543,
             stop=self._note_stop,
         )
@@ -324,7 +327,7 @@ def add(stream: str, version: int, *datas: str) -> bytes:
     return request("ADD", json.dumps({"stream": stream, "version": version, "events": events}))
 
 
-def get(stream: str, **fields: int) -> bytes:
+def get(stream: str, **fields: Any) -> bytes:
     """A GET."""
     return request("GET", json.dumps({"stream": stream, **fields}))
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from eventflowdb.errors import EventflowError, StorageFailed, StoreFull, WrongExpectedVersion
 from eventflowdb.events import Append, NewEvent
 from eventflowdb.limits import BATCH_BYTES_MAX
+from eventflowdb.service.notices import Notices
 from eventflowdb.service.writer import GroupCommitWriter, Outcome
 
 from .fakes import STREAM, LoggedFaults, SteppedReactor, SteppedThread
@@ -56,7 +58,7 @@ class Bench:
         self.thread = SteppedThread()
         self.reactor = SteppedReactor()
         self.failures: list[StorageFailed] = []
-        self.writer = GroupCommitWriter(self.store, self.thread, self.reactor, self.failures.append)
+        self.writer = GroupCommitWriter(self.store, self.thread, self.reactor, self.failures.append, Notices(Clock()))
         self.settled: list[tuple[int, Outcome]] = []
 
     def append(self, *numbers: int, size_bytes: int = 100) -> None:
