@@ -24,20 +24,25 @@ class InvalidArgument(EventflowError):
     code = "INVALIDARG"
 
 
-class WrongExpectedVersion(EventflowError):
-    """The stream does not hold as many events as the append expected.
-
-    stream: lower-case UUID, or None where the reply did not say; expected, actual: numbers of events.
-    """
+class ConditionFailed(EventflowError):
+    """A condition of an append does not hold; nothing of it was stored."""
 
     code = "CONCURRENCY"
+
+
+class WrongExpectedVersion(ConditionFailed):
+    """The stream does not hold as many events as the append expected.
+
+    stream: lower-case UUID, or None where the reply did not say; expected: a number of events, or "exists" for at
+    least one; actual: the number of events.
+    """
 
     def __init__(
         self,
         text: str,
         *,
         stream: str | None = None,
-        expected: int | None = None,
+        expected: int | str | None = None,
         actual: int | None = None,
     ) -> None:
         super().__init__(text)
@@ -46,13 +51,43 @@ class WrongExpectedVersion(EventflowError):
         self.actual = actual
 
     @classmethod
-    def of(cls, stream: str, expected: int, actual: int) -> "WrongExpectedVersion":
+    def of(cls, stream: str, expected: int | str, actual: int) -> "WrongExpectedVersion":
         """The refusal as the server words it: key=value pairs, then a sentence."""
+        wish = "that it exists" if isinstance(expected, str) else str(expected)
         text = (
             f"stream={stream} expected={expected} actual={actual}: "
-            f"the stream holds {actual} events, the append expected {expected}; read it again and decide anew"
+            f"the stream holds {actual} events, the append expected {wish}; read it again and decide anew"
         )
         return cls(text, stream=stream, expected=expected, actual=actual)
+
+
+class UnlessMatched(ConditionFailed):
+    """The log holds an event that the append's `unless` rules out.
+
+    unless: the index of the item that matches; event: the id of the first such event; None where the reply did not say.
+    """
+
+    def __init__(self, text: str, *, unless: int | None = None, event: str | None = None) -> None:
+        super().__init__(text)
+        self.unless = unless
+        self.event = event
+
+    @classmethod
+    def of(cls, unless: int, event: str) -> "UnlessMatched":
+        """The refusal as the server words it: key=value pairs, then a sentence."""
+        text = f"unless={unless} event={event}: such an event is in the log; read what has come and decide anew"
+        return cls(text, unless=unless, event=event)
+
+
+class RequestConflict(EventflowError):
+    """The request_id was used before, for an append with other content; nothing was stored."""
+
+    code = "CONFLICT"
+
+    @classmethod
+    def of(cls, request_id: str) -> "RequestConflict":
+        """The refusal as the server words it."""
+        return cls(f"request_id {request_id!r} was used for an append with other content; give each append its own")
 
 
 class NotAuthenticated(EventflowError):

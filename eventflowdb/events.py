@@ -1,12 +1,23 @@
-"""An event before it is stored and after: the two shapes that every layer shares."""
+"""An event before it is stored and after, and the appends that store it: the shapes that every layer shares."""
+
+from typing import Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
+
+from eventflowdb.ids import ULID_BYTES
+
+ANY: Final = "any"
+EXISTS: Final = "exists"
+ExpectedVersion = int | Literal["any", "exists"]
+"""How many events a stream must hold: so many, any number, or at least one."""
 
 
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An event as a writer gives it.
 
-    type: 1 to 255 bytes; data, metadata: opaque text; causation_id, correlation_id: ULIDs.
+    type: 1 to 255 bytes; data, metadata: opaque text; causation_id, correlation_id: ULIDs; tags: up to 32, all
+    different.
     """
 
     type: str
@@ -14,13 +25,15 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: str | None = None
     causation_id: str | None = None
     correlation_id: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 class RecordedEvent(msgspec.Struct, frozen=True):
     """An event as it is stored and returned; the order of these fields is the order of keys in a record.
 
     id: ULID; stream: lower-case UUID; version: 0, 1, 2 ... in its stream; position: 1, 2, 3 ... in the log;
-    added_at: RFC 3339, UTC, microseconds. Readers ignore keys they do not know, so that later fields can follow.
+    added_at: RFC 3339, UTC, microseconds; tags: UNSET where there are none. Readers ignore keys they do not know,
+    so that later fields can follow.
     """
 
     id: str
@@ -33,15 +46,46 @@ class RecordedEvent(msgspec.Struct, frozen=True):
     causation_id: str
     correlation_id: str
     added_at: str
+    tags: tuple[str, ...] | UnsetType = UNSET
 
 
-class Append(msgspec.Struct, frozen=True):
-    """Events for one stream, to be stored together if the stream holds `expected_version` events.
+class StreamAppend(msgspec.Struct, frozen=True):
+    """Events for one stream, if it holds what is expected; without events it is a check alone.
 
-    stream: canonical lower-case UUID; size_bytes: what the request weighed, for the bounds on batches.
+    stream: canonical lower-case UUID.
     """
 
     stream: str
-    expected_version: int
+    expected_version: ExpectedVersion
     events: list[NewEvent]
+
+
+class Unless(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What must not be in the log: an event after `after` of one of the types, if given, that carries all of the tags.
+
+    after: event id, 16 bytes; at least a type or a tag is given.
+    """
+
+    types: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    after: bytes = bytes(ULID_BYTES)
+
+
+class Append(msgspec.Struct, frozen=True):
+    """One request to append: all of its parts are stored if every condition holds, else nothing.
+
+    parts: each of another stream; request_id: under which the answer is remembered; size_bytes: what the request
+    weighed, for the bounds on batches.
+    """
+
+    parts: list[StreamAppend]
     size_bytes: int
+    unless: tuple[Unless, ...] = ()
+    request_id: str | None = None
+
+    @classmethod
+    def to_stream(
+        cls, stream: str, expected_version: ExpectedVersion, events: list[NewEvent], size_bytes: int
+    ) -> "Append":
+        """An append to one stream, without further conditions."""
+        return cls([StreamAppend(stream, expected_version, events)], size_bytes)

@@ -11,6 +11,7 @@ from ulid import ULID
 
 ULID_BYTES = 16
 ZERO_ULID = "0" * 26
+_ID_MAX = (1 << 128) - 1
 _RANDOM_BITS = 80
 _RANDOM_END = 1 << _RANDOM_BITS
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -27,6 +28,12 @@ def find_ulid_bytes(text: str) -> bytes | None:
     if _ULID_TEXT.fullmatch(text) is None:
         return None
     return int(text.upper().translate(_DIGITS), 32).to_bytes(ULID_BYTES, "big")
+
+
+def id_after(event_id: bytes) -> bytes:
+    """The smallest id above one. The largest of all, which is never given out, has none and is returned."""
+    number = int.from_bytes(event_id, "big")
+    return min(number + 1, _ID_MAX).to_bytes(ULID_BYTES, "big")
 
 
 def ulid_text(number: int) -> str:

@@ -5,10 +5,17 @@ MIB = 1024 * KIB
 
 # An event, as given.
 EVENT_TYPE_BYTES_MAX = 255
+EVENT_TAGS_MAX = 32
+TAG_BYTES_MAX = 128
 STREAM_EVENTS_MAX = 2**32
 """A version takes 4 bytes in the index of a stream."""
 INTEGER_MAX = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly (IEEE 754 double)."""
+
+# The conditions of an append.
+REQUEST_ID_BYTES_MAX = 128
+UNLESS_ITEMS_MAX = 1000
+UNLESS_TYPES_MAX = 1000
 
 # Reads.
 GETALL_LIMIT_DEFAULT = 100

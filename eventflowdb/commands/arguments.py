@@ -6,7 +6,7 @@ clients send, has no room for a field twice. For other texts, the number of stri
 the decoded value, and the number of unescaped quotes in the text is twice that, unless a field stands there twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -14,31 +14,70 @@ from msgspec import UNSET, Meta, UnsetType
 
 from eventflowdb.commands.explain import explain_rejection, find_repeated_field, shortened
 from eventflowdb.errors import InvalidArgument
-from eventflowdb.events import Append, NewEvent
+from eventflowdb.events import ANY, EXISTS, Append, ExpectedVersion, NewEvent, StreamAppend, Unless
 from eventflowdb.ids import find_stream_id, find_ulid_bytes
-from eventflowdb.limits import EVENT_TYPE_BYTES_MAX, GETALL_LIMIT_DEFAULT, INTEGER_MAX, WAIT_MS_MAX
+from eventflowdb.limits import (
+    EVENT_TAGS_MAX,
+    EVENT_TYPE_BYTES_MAX,
+    GETALL_LIMIT_DEFAULT,
+    INTEGER_MAX,
+    REQUEST_ID_BYTES_MAX,
+    TAG_BYTES_MAX,
+    UNLESS_ITEMS_MAX,
+    UNLESS_TYPES_MAX,
+    WAIT_MS_MAX,
+)
 
 Integer = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 Optional = UnsetType | None
 """Absent, or null, which means absent."""
+_SHORT_TYPE_CHARACTERS_MAX = EVENT_TYPE_BYTES_MAX // 4
+"""A type of so many characters is short enough whatever they are."""
 
 
 class EventArgument(msgspec.Struct, forbid_unknown_fields=True):
-    """One event of an ADD."""
+    """One event of an ADD or ADDMANY."""
 
     type: str
     data: str
     metadata: str | Optional = UNSET
     causation_id: str | Optional = UNSET
     correlation_id: str | Optional = UNSET
+    tags: list[str] | Optional = UNSET
+
+
+class UnlessArgument(msgspec.Struct, forbid_unknown_fields=True):
+    """What must not be in the log: one item of `unless`."""
+
+    types: list[str] | Optional = UNSET
+    tags: list[str] | Optional = UNSET
+    after: str | Optional = UNSET
 
 
 class AddArgument(msgspec.Struct, forbid_unknown_fields=True):
     """What ADD takes."""
 
     stream: str
-    version: Integer
+    version: Integer | str
     events: list[EventArgument]
+    unless: UnlessArgument | list[UnlessArgument] | Optional = UNSET
+    request_id: str | Optional = UNSET
+
+
+class StreamAppendArgument(msgspec.Struct, forbid_unknown_fields=True):
+    """One stream of an ADDMANY; without events it is a check alone."""
+
+    stream: str
+    version: Integer | str
+    events: list[EventArgument] | Optional = UNSET
+
+
+class AddManyArgument(msgspec.Struct, forbid_unknown_fields=True):
+    """What ADDMANY takes."""
+
+    appends: list[StreamAppendArgument]
+    unless: UnlessArgument | list[UnlessArgument] | Optional = UNSET
+    request_id: str | Optional = UNSET
 
 
 class GetArgument(msgspec.Struct, forbid_unknown_fields=True):
@@ -129,42 +168,169 @@ def _count_field_strings(value: Any) -> int:
 
 
 def _count_add_strings(value: AddArgument) -> int:
-    count = 4  # "stream" and its value, "version", "events"
-    for event in value.events:
-        count += 4  # "type" and "data" with their values
-        for field in (event.metadata, event.causation_id, event.correlation_id):
-            if field is not UNSET:
-                count += 1 if field is None else 2
+    count = 4 + _count_event_strings(value.events)  # "stream" and its value, "version", "events"
+    if isinstance(value.version, str):
+        count += 1
+    if value.unless is UNSET and value.request_id is UNSET:
+        return count
+    return count + _count_condition_strings(value)
+
+
+def _count_add_many_strings(value: AddManyArgument) -> int:
+    count = 1 + _count_condition_strings(value)  # "appends"
+    for append in value.appends:
+        count += 3 + isinstance(append.version, str)  # "stream" and its value, "version"
+        if append.events is not UNSET:
+            count += 1 + _count_event_strings(append.events or ())
+    return count
+
+
+def _count_event_strings(events: Sequence[EventArgument]) -> int:
+    count = 4 * len(events)  # "type" and "data" with their values
+    for event in events:
+        if event.metadata is not UNSET:
+            count += 1 if event.metadata is None else 2
+        if event.causation_id is not UNSET:
+            count += 1 if event.causation_id is None else 2
+        if event.correlation_id is not UNSET:
+            count += 1 if event.correlation_id is None else 2
+        if event.tags is not UNSET:
+            count += 1 + len(event.tags or ())
+    return count
+
+
+def _count_condition_strings(value: AddArgument | AddManyArgument) -> int:
+    count = 0
+    if value.request_id is not UNSET:
+        count += 1 if value.request_id is None else 2
+    if value.unless is not UNSET:
+        count += 1 + sum(map(_count_unless_strings, _as_list(value.unless)))
+    return count
+
+
+def _count_unless_strings(value: UnlessArgument) -> int:
+    count = 0
+    for field in (value.types, value.tags):
+        if field is not UNSET:
+            count += 1 + len(field or ())
+    if value.after is not UNSET:
+        count += 1 if value.after is None else 2
     return count
 
 
 def _check_add(value: AddArgument, size_bytes: int) -> Append:
-    stream = _stream_id(value.stream)
+    stream, version = _stream_id(value.stream), value.version
+    if isinstance(version, str):
+        version = _check_version_word(version, "version")
     if not value.events:
         raise InvalidArgument("events: expected at least one event")
-    events = [_check_event(event, index) for index, event in enumerate(value.events)]
-    return Append(stream, value.version, events, size_bytes)
+    parts = [StreamAppend(stream, version, _check_events(value.events, ""))]
+    if value.unless is UNSET and value.request_id is UNSET:
+        return Append(parts, size_bytes)
+    return _check_conditions(parts, value, size_bytes)
 
 
-def _check_event(event: EventArgument, index: int) -> NewEvent:
-    kind, metadata = event.type, event.metadata
-    if not kind or len(kind) * 4 > EVENT_TYPE_BYTES_MAX:
-        _check_type_length(kind, index)
-    if event.causation_id is UNSET and event.correlation_id is UNSET:
-        return NewEvent(type=kind, data=event.data, metadata=_given(metadata))
+def _check_add_many(value: AddManyArgument, size_bytes: int) -> Append:
+    if not value.appends:
+        raise InvalidArgument("appends: expected at least one append")
+    parts: list[StreamAppend] = []
+    streams: set[str] = set()
+    for index, append in enumerate(value.appends):
+        path = f"appends[{index}]."
+        stream, version = _stream_id(append.stream, f"{path}stream"), append.version
+        if stream in streams:
+            raise InvalidArgument(f"{path}stream: {stream} is named twice; give all its events in one append")
+        streams.add(stream)
+        if isinstance(version, str):
+            version = _check_version_word(version, f"{path}version")
+        parts.append(StreamAppend(stream, version, _check_events(_given(append.events) or (), path)))
+    return _check_conditions(parts, value, size_bytes)
+
+
+def _check_version_word(word: str, path: str) -> ExpectedVersion:
+    if word == ANY:
+        return ANY
+    if word == EXISTS:
+        return EXISTS
+    raise InvalidArgument(f'{path}: expected a number of events, "any" or "exists", got {shortened(word)!r}')
+
+
+def _check_conditions(parts: list[StreamAppend], value: AddArgument | AddManyArgument, size_bytes: int) -> Append:
+    request_id = _given(value.request_id)
+    if request_id is not None:
+        _check_length(request_id, "request_id", REQUEST_ID_BYTES_MAX)
+    return Append(parts, size_bytes, _check_unless(value.unless), request_id)
+
+
+def _check_unless(value: "UnlessArgument | list[UnlessArgument] | Optional") -> tuple[Unless, ...]:
+    items = _as_list(value)
+    if len(items) > UNLESS_ITEMS_MAX:
+        raise InvalidArgument(f"unless: expected at most {UNLESS_ITEMS_MAX} items, got {len(items)}")
+    is_list = isinstance(value, list)
+    return tuple([_check_item(item, f"unless[{index}]" if is_list else "unless") for index, item in enumerate(items)])
+
+
+def _check_item(item: UnlessArgument, path: str) -> Unless:
+    types, tags, after = _given(item.types) or (), _given(item.tags) or (), _given(item.after)
+    if not types and not tags:
+        raise InvalidArgument(f"{path}: expected types, tags or both; an item with neither would rule out every event")
+    if len(types) > UNLESS_TYPES_MAX:
+        raise InvalidArgument(f"{path}.types: expected at most {UNLESS_TYPES_MAX} types, got {len(types)}")
+    for index, name in enumerate(types):
+        _check_length(name, f"{path}.types[{index}]", EVENT_TYPE_BYTES_MAX)
+    _check_tags(tags, f"{path}.tags")
+    after_bytes = bytes(16) if after is None else _ulid_bytes(after, f"{path}.after")
+    return Unless(tuple(types), tuple(tags), after_bytes)
+
+
+def _as_list(value: "UnlessArgument | list[UnlessArgument] | Optional") -> list[UnlessArgument]:
+    if isinstance(value, list):
+        return value
+    return [value] if isinstance(value, UnlessArgument) else []
+
+
+def _check_events(events: Sequence[EventArgument], path: str) -> list[NewEvent]:
+    checked: list[NewEvent] = []
+    for event in events:
+        kind, metadata = event.type, event.metadata
+        if not kind or len(kind) > _SHORT_TYPE_CHARACTERS_MAX:
+            _check_length(kind, f"{path}events[{len(checked)}].type", EVENT_TYPE_BYTES_MAX)
+        if event.causation_id is UNSET and event.correlation_id is UNSET and event.tags is UNSET:
+            # Most events are such; a call for each would cost more than the rest of its check.
+            checked.append(NewEvent(type=kind, data=event.data, metadata=None if metadata is UNSET else metadata))
+        else:
+            checked.append(_check_related_event(event, f"{path}events[{len(checked)}]"))
+    return checked
+
+
+def _check_related_event(event: EventArgument, path: str) -> NewEvent:
+    tags = _given(event.tags)
+    if tags:
+        _check_tags(tags, f"{path}.tags")
     return NewEvent(
-        type=kind,
+        type=event.type,
         data=event.data,
-        metadata=_given(metadata),
-        causation_id=_optional_ulid(event.causation_id, index, "causation_id"),
-        correlation_id=_optional_ulid(event.correlation_id, index, "correlation_id"),
+        metadata=_given(event.metadata),
+        causation_id=_optional_ulid(event.causation_id, path, "causation_id"),
+        correlation_id=_optional_ulid(event.correlation_id, path, "correlation_id"),
+        tags=tuple(tags) if tags else (),
     )
 
 
-def _check_type_length(kind: str, index: int) -> None:
-    length = len(kind.encode())
-    if not 1 <= length <= EVENT_TYPE_BYTES_MAX:
-        raise InvalidArgument(f"events[{index}].type: expected 1 to {EVENT_TYPE_BYTES_MAX} bytes, got {length}")
+def _check_tags(tags: Sequence[str], path: str) -> None:
+    if len(tags) > EVENT_TAGS_MAX:
+        raise InvalidArgument(f"{path}: expected at most {EVENT_TAGS_MAX} tags, got {len(tags)}")
+    for index, tag in enumerate(tags):
+        _check_length(tag, f"{path}[{index}]", TAG_BYTES_MAX)
+    if len(set(tags)) < len(tags):
+        index = next(index for index, tag in enumerate(tags) if tag in tags[:index])
+        raise InvalidArgument(f"{path}[{index}]: the tag {shortened(tags[index])!r} is given twice")
+
+
+def _check_length(text: str, path: str, bytes_max: int) -> None:
+    length = len(text.encode())
+    if not 1 <= length <= bytes_max:
+        raise InvalidArgument(f"{path}: expected 1 to {bytes_max} bytes, got {length}")
 
 
 def _check_get(value: GetArgument, _size_bytes: int) -> StreamRead:
@@ -192,18 +358,18 @@ def _wait_ms(field: int | Optional) -> int:
     return wait_ms
 
 
-Field = TypeVar("Field", str, int)
+Field = TypeVar("Field")
 
 
 def _given(field: Field | Optional) -> Field | None:
     return None if field is UNSET else field
 
 
-def _stream_id(text: str) -> str:
+def _stream_id(text: str, path: str = "stream") -> str:
     stream = find_stream_id(text)
     if stream is None:
         raise InvalidArgument(
-            "stream: expected a UUID such as 5f0c0d8e-8a52-4b3c-9d39-0a2f6f3f7d11 (not the nil UUID), "
+            f"{path}: expected a UUID such as 5f0c0d8e-8a52-4b3c-9d39-0a2f6f3f7d11 (not the nil UUID), "
             f"got {shortened(text)!r}"
         )
     return stream
@@ -216,15 +382,15 @@ def _ulid_bytes(text: str, path: str) -> bytes:
     return key
 
 
-def _optional_ulid(field: str | Optional, index: int, name: str) -> str | None:
-    text = _given(field)
-    if text is None:
+def _optional_ulid(field: str | Optional, path: str, name: str) -> str | None:
+    if field is UNSET or field is None:
         return None
-    _ulid_bytes(text, f"events[{index}].{name}")
-    return text.upper()
+    _ulid_bytes(field, f"{path}.{name}")
+    return field.upper()
 
 
 ADD = ArgumentDecoder(AddArgument, _check_add, _count_add_strings)
+ADDMANY = ArgumentDecoder(AddManyArgument, _check_add_many, _count_add_many_strings)
 GET = ArgumentDecoder(GetArgument, _check_get, _count_field_strings)
 GETALL = ArgumentDecoder(GetAllArgument, _check_get_all, _count_field_strings)
 EVERYTHING = LogRead(bytes(16), GETALL_LIMIT_DEFAULT)

@@ -52,6 +52,7 @@ def assemble(
         "STREAMCOUNTEST": stored.stream_count_estimate,
         "CHECKSUM": stored.checksum,
         "ADD": stored.add,
+        "ADDMANY": stored.add,
         "GET": stored.get,
         "GETALL": stored.get_all,
         "HELLO": handshake.hello,

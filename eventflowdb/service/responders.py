@@ -74,7 +74,7 @@ class Responders:
         return replies.bulk_array([id_text(head.last_id).encode(), head.checksum.hex().encode()])
 
     def add(self, _session: Session, append: Append) -> Reply:
-        """ADD: the stored events, when they are on disk."""
+        """ADD and ADDMANY: the stored events, when they are on disk."""
         reply = PendingReply()
         self._database.append(append, lambda outcome: reply.settle(_add_reply(outcome)))
         return reply

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eventflowdb.errors import EventflowError, StorageFailed, WrongExpectedVersion
+from eventflowdb.errors import ConditionFailed, EventflowError, InvalidArgument, RequestConflict, StorageFailed
 from eventflowdb.events import Append
 from eventflowdb.limits import BATCH_BYTES_MAX
 from eventflowdb.service.commits import Commits
@@ -24,6 +24,8 @@ from eventflowdb.service.notices import Notices, streams_of
 from eventflowdb.service.threads import ReactorThread, Worker
 
 Outcome = list[bytes] | EventflowError
+_REFUSALS = (ConditionFailed, RequestConflict, InvalidArgument)
+"""Of one append, for what it asks: nothing failed."""
 
 
 class AppendingStore(Protocol):
@@ -116,7 +118,7 @@ class GroupCommitWriter:
 
     def _settle(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], seconds: float, is_last: bool) -> None:
         has_stored = any(isinstance(outcome, list) for outcome in outcomes)
-        if has_stored or not isinstance(outcomes[0], WrongExpectedVersion):
+        if has_stored or not isinstance(outcomes[0], _REFUSALS):
             self.commits.add(len(batch), seconds, is_failed=not has_stored)
         if isinstance(outcomes[0], StorageFailed):
             self._fail(outcomes[0])

@@ -1,72 +1,91 @@
 """One write transaction in the making: appends are checked against what is stored and staged, then written."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
-from eventflowdb.errors import CorruptRecord, EventflowError, InvalidArgument, WrongExpectedVersion
-from eventflowdb.events import Append, NewEvent, RecordedEvent
+from msgspec import UNSET
+
+from eventflowdb.errors import CorruptRecord, EventflowError, InvalidArgument, UnlessMatched, WrongExpectedVersion
+from eventflowdb.events import ANY, EXISTS, Append, NewEvent, RecordedEvent, StreamAppend
 from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.checksum import extend
-from eventflowdb.storage.environment import Environment
-from eventflowdb.storage.layout import Head
+from eventflowdb.storage.conditions import StagedTerms, find_match
+from eventflowdb.storage.environment import Environment, id_text
+from eventflowdb.storage.layout import Answer, Head
 from eventflowdb.storage.records import decode_record, encode_record, store_record
+from eventflowdb.storage.requests import AnsweredRequests, content_digest
+from eventflowdb.storage.tip import Tip
 
 Outcome = list[bytes] | EventflowError
 """What became of one append: its records in order, or the refusal."""
+
+_NO_STREAM = (b"", 0)
 
 
 class Batch:
     """The appends of one write transaction. Refused ones leave nothing behind; `write` comes last.
 
-    All events of a batch share one time, and their ids are consecutive.
+    All events of a batch share one time, and their ids are consecutive. tip: what the transaction sees.
     """
 
-    def __init__(self, environment: Environment, txn: Any, appends: Sequence[Append], now_us: int) -> None:
+    def __init__(self, environment: Environment, txn: Any, appends: Sequence[Append], now_us: int, tip: Tip) -> None:
         self._environment = environment
         self._txn = txn
-        head = environment.head(txn)
+        self._tip = tip
+        head = tip.head
         self._position, self._checksum = head.position, head.checksum
-        event_count = sum(len(append.events) for append in appends)
+        event_count = sum([len(part.events) for append in appends for part in append.parts])
         self._next_id, self._added_at_us = next_ids(
             now_us, head.added_at_us, int.from_bytes(head.last_id, "big"), event_count
         )
         self._added_at = rfc3339(self._added_at_us)
-        self._next_number = int(txn.stat(environment.streams)["entries"])
-        self._known_streams: dict[str, tuple[bytes, int]] = {}
-        """Number and count of events of the streams met so far, staged events included."""
+        self._streams: dict[str, tuple[bytes, int]] = {}
+        """Number and count of events of the streams met so far, staged events included; of a new one no number."""
         self._new_streams: list[tuple[bytes, bytes]] = []
         self._log_entries: list[tuple[bytes, bytes]] = []
         self._index_entries: list[tuple[bytes, bytes]] = []
+        self._terms = StagedTerms()
+        self._links: list[tuple[bytes, bytes]] = []
+        self._requests = AnsweredRequests(environment, txn)
         self._correlations: dict[str, str] = {}
-        """Correlation ids of the staged events, by event id: the log does not hold them yet."""
+        """Correlation ids of the staged events that have one of their own, by event id."""
 
     def stage(self, append: Append) -> Outcome:
         """Check one append and stage its entries; a refusal is a value, since it hinders no other append."""
-        if not append.events:
-            # It would leave a stream that has a number but no events.
-            return InvalidArgument("events: expected one or more")
         try:
-            known = self._known_streams.get(append.stream) or self._environment.find_stream(self._txn, append.stream)
-            actual = 0 if known is None else known[1]
-            if append.expected_version != actual:
-                return WrongExpectedVersion.of(append.stream, append.expected_version, actual)
-            if actual + len(append.events) > STREAM_EVENTS_MAX:
-                return InvalidArgument(f"stream: {append.stream} would hold more than {STREAM_EVENTS_MAX} events")
-            ids = ulid_texts(self._next_id, len(append.events))
-            correlations = self._correlate(append.events, ids)
+            digest = b""
+            if append.request_id is not None:
+                digest = content_digest(append)
+                answered = self._requests.find(append.request_id, digest)
+                if answered is not None:
+                    return answered
+            for part in append.parts:
+                self._require_version(part)
+            for index, unless in enumerate(append.unless):
+                found = find_match(self._environment, self._txn, self._terms, unless)
+                if found is not None:
+                    return UnlessMatched.of(index, id_text(found))
+            first_id = self._next_id
+            correlations = self._correlate(append.parts)
         except EventflowError as error:
             return error
-        number = self._new_stream(append.stream) if known is None else known[0]
-        self._known_streams[append.stream] = (number, actual + len(append.events))
-        return self._stage_events(append, number, actual, ids, correlations)
+        records: list[bytes] = []
+        for part in append.parts:
+            self._stage_part(part, correlations, records)
+        if append.request_id is not None:
+            answer = Answer(digest, first_id.to_bytes(ULID_BYTES, "big"), len(records))
+            self._requests.remember(append.request_id, answer, records)
+        return records
 
     def write(self) -> bool:
         """Write what is staged and the new head into the transaction; False where there is nothing."""
+        has_requests = self._requests.write()
         if not self._log_entries:
-            return False
+            return has_requests
         txn, environment = self._txn, self._environment
         txn.cursor(environment.streams).putmulti(self._new_streams)
         _, added_count = txn.cursor(environment.log).putmulti(self._log_entries, append=True)
@@ -76,46 +95,79 @@ class Batch:
         # In key order neighbours share pages; the entries of one stream stay in order, since versions grow.
         self._index_entries.sort()
         txn.cursor(environment.stream_events).putmulti(self._index_entries, dupdata=True)
-        head = Head(self._position, self._log_entries[-1][0], self._checksum, self._added_at_us)
-        txn.put(layout.HEAD_KEY, layout.pack_head(head), db=environment.meta)
+        self._write_terms()
+        if self._links:
+            self._links.sort()
+            txn.cursor(environment.links).putmulti(self._links, dupdata=True)
+        self._head = Head(self._position, self._log_entries[-1][0], self._checksum, self._added_at_us)
+        txn.put(layout.HEAD_KEY, layout.pack_head(self._head), db=environment.meta)
         return True
 
+    def committed(self, commit: int) -> None:
+        """The transaction, whose number this was, is on disk: the tip moves."""
+        tip = self._tip
+        if self._log_entries:
+            tip.head = self._head
+            tip.next_stream_number += len(self._new_streams)
+            tip.streams.update([(stream, known) for stream, known in self._streams.items() if known[0]])
+            tip.terms.update(self._term_numbers)
+            tip.next_term_number += self._new_term_count
+            tip.forget_many()
+        tip.commit = commit
+
+    def _require_version(self, part: StreamAppend) -> None:
+        stream, expected = part.stream, part.expected_version
+        known = self._streams.get(stream)
+        if known is None:
+            known = self._tip.streams.get(stream) or self._environment.find_stream(self._txn, stream) or _NO_STREAM
+            self._streams[stream] = known
+        actual = known[1]
+        if expected not in (actual, ANY) and not (expected == EXISTS and actual):
+            raise WrongExpectedVersion.of(stream, expected, actual)
+        if actual + len(part.events) > STREAM_EVENTS_MAX:
+            raise InvalidArgument(f"stream: {stream} would hold more than {STREAM_EVENTS_MAX} events")
+
     def _new_stream(self, stream: str) -> bytes:
-        number = layout.pack_stream_number(self._next_number)
-        self._next_number += 1
+        number = layout.pack_number(self._tip.next_stream_number + len(self._new_streams))
         self._new_streams.append((layout.stream_key(stream), number))
         return number
 
-    def _correlate(self, events: Sequence[NewEvent], ids: Sequence[str]) -> list[str]:
-        """The correlation id of each event, in order, before any of them is staged."""
-        correlations: list[str] = []
-        own: dict[str, str] = {}
-        for event, event_id in zip(events, ids, strict=True):
-            cause = event.causation_id
-            correlation = event.correlation_id
-            if correlation is None:
-                correlation = event_id if cause is None else own.get(cause) or self._correlation_of(cause)
-            own[event_id] = correlation
-            correlations.append(correlation)
+    def _correlate(self, parts: Iterable[StreamAppend]) -> dict[str, str]:
+        """The correlation ids of the events whose own id it is not, by event id, before any of them is staged."""
+        correlations: dict[str, str] = {}
+        event_id = self._next_id
+        for event in chain.from_iterable([part.events for part in parts]):
+            if event.causation_id is not None or event.correlation_id is not None:
+                correlations[_text(event_id)] = self._correlation_of(event, correlations)
+            event_id += 1
         return correlations
 
-    def _correlation_of(self, cause: str) -> str:
-        """The causing event's correlation id if that event is in the log or staged for it, else its own id."""
-        staged = self._correlations.get(cause)
+    def _correlation_of(self, event: NewEvent, own: dict[str, str]) -> str:
+        """As given; else the causing event's if that event is in the log or staged for it, else the causing id."""
+        if event.correlation_id is not None:
+            return event.correlation_id
+        cause = event.causation_id or ""
+        staged = own.get(cause) or self._correlations.get(cause)
         if staged is not None:
             return staged
         key = find_ulid_bytes(cause)
         record = None if key is None else self._environment.find_record(self._txn, key)
         return cause if record is None else decode_record(record).correlation_id
 
-    def _stage_events(
-        self, append: Append, number: bytes, version: int, ids: Sequence[str], correlations: Sequence[str]
-    ) -> list[bytes]:
-        stream, added_at, position, checksum = append.stream, self._added_at, self._position, self._checksum
+    def _stage_part(self, part: StreamAppend, correlations: dict[str, str], records: list[bytes]) -> None:
+        events = part.events
+        if not events:
+            return
+        stream, added_at, position, checksum = part.stream, self._added_at, self._position, self._checksum
+        number, version = self._streams[stream]
+        if not number:
+            number = self._new_stream(stream)
+        self._streams[stream] = number, version + len(events)
         id_number = self._next_id
-        records: list[bytes] = []
-        for event, event_id, correlation_id in zip(append.events, ids, correlations, strict=True):
+        types = self._terms.types
+        for event, event_id in zip(events, ulid_texts(id_number, len(events)), strict=True):
             position += 1
+            correlation_id = correlations.get(event_id, event_id) if correlations else event_id
             record = encode_record(
                 RecordedEvent(
                     event_id,
@@ -128,18 +180,64 @@ class Batch:
                     event.causation_id or event_id,
                     correlation_id,
                     added_at,
+                    event.tags or UNSET,
                 )
             )
             checksum = extend(checksum, record)
             key = id_number.to_bytes(ULID_BYTES, "big")
             self._log_entries.append((key, store_record(record)))
             self._index_entries.append((number, layout.pack_index_entry(version, key)))
+            if event.type in types:
+                types[event.type].append(key)
+            else:
+                types[event.type] = [key]
+            if event.tags:
+                self._terms.add_tags(event.tags, key)
             records.append(record)
             id_number += 1
             version += 1
-        self._correlations.update(zip(ids, correlations, strict=True))
+        if correlations:
+            self._link(events, correlations)
         self._next_id, self._position, self._checksum = id_number, position, checksum
-        return records
+
+    def _link(self, events: Sequence[NewEvent], correlations: dict[str, str]) -> None:
+        """Stage the links of the events of one part, which are not counted as staged yet."""
+        for id_number, event in enumerate(events, self._next_id):
+            event_id = _text(id_number)
+            key = id_number.to_bytes(ULID_BYTES, "big")
+            correlation_id = correlations.get(event_id, event_id)
+            if correlation_id != event_id:
+                self._links.append((layout.link_key(layout.CORRELATION_KIND, correlation_id), key))
+            if event.causation_id is not None and event.causation_id != event_id:
+                self._links.append((layout.link_key(layout.CAUSATION_KIND, event.causation_id), key))
+        self._correlations.update(correlations)
+
+    def _write_terms(self) -> None:
+        """Write the terms of the staged events; those met for the first time get the next numbers."""
+        txn, environment, tip = self._txn, self._environment, self._tip
+        self._term_numbers: dict[bytes, bytes] = {}
+        new: list[tuple[bytes, bytes]] = []
+        entries: list[tuple[bytes, bytes]] = []
+        for term, ids in self._terms.items():
+            number = tip.terms.get(term) or txn.get(term, db=environment.terms)
+            if number is None:
+                number = layout.pack_number(tip.next_term_number + len(new))
+                new.append((term, number))
+            self._term_numbers[term] = number
+            entries.extend([(number, event_id) for event_id in ids])
+        if new:
+            self._new_term_count = len(new)
+            new.sort()
+            txn.cursor(environment.terms).putmulti(new)
+        else:
+            self._new_term_count = 0
+        entries.sort()
+        txn.cursor(environment.term_events).putmulti(entries, dupdata=True)
+
+
+def _text(id_number: int) -> str:
+    (text,) = ulid_texts(id_number, 1)
+    return text
 
 
 def rfc3339(us: int) -> str:

@@ -21,7 +21,7 @@ _MAP_SIZE_MIN = 1024 * MIB
 
 
 class Environment:
-    """An open LMDB environment of the known format, and its four databases.
+    """An open LMDB environment of the known format, and its databases.
 
     Transactions are `Any`: py-lmdb ships no types.
     """
@@ -32,6 +32,10 @@ class Environment:
         self.log = env.open_db(layout.LOG, create=False)
         self.streams = env.open_db(layout.STREAMS, create=False)
         self.stream_events = env.open_db(layout.STREAM_EVENTS, create=False)
+        self.terms = env.open_db(layout.TERMS, create=False)
+        self.term_events = env.open_db(layout.TERM_EVENTS, create=False)
+        self.links = env.open_db(layout.LINKS, create=False)
+        self.requests = env.open_db(layout.REQUESTS, create=False)
 
     @classmethod
     def open(cls, folder: Path, map_size: int) -> "Environment":
@@ -121,9 +125,10 @@ def _prepare(env: Any, folder: Path) -> None:
         return
     with env.begin(write=True) as txn:
         meta = env.open_db(layout.META, txn)
-        env.open_db(layout.LOG, txn)
-        env.open_db(layout.STREAMS, txn)
-        env.open_db(layout.STREAM_EVENTS, txn, dupsort=True, dupfixed=True)
+        for name in (layout.LOG, layout.STREAMS, layout.TERMS, layout.REQUESTS):
+            env.open_db(name, txn)
+        for name in (layout.STREAM_EVENTS, layout.TERM_EVENTS, layout.LINKS):
+            env.open_db(name, txn, dupsort=True, dupfixed=True)
         txn.put(layout.FORMAT_KEY, layout.pack_format(layout.FORMAT), db=meta)
         txn.put(layout.DATABASE_ID_KEY, os.urandom(layout.DATABASE_ID_BYTES), db=meta)
 

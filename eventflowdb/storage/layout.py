@@ -1,6 +1,6 @@
 """The layout of the database on disk, drawn once: format 1.
 
-DATA/data.mdb is an LMDB 0.9 environment of four named databases; all integers are big-endian but the CRC.
+DATA/data.mdb is an LMDB 0.9 environment of eight named databases; all integers are big-endian but the CRC.
 
     meta            "format"   format number, 4 bytes
                     "id"       database id, 16 random bytes
@@ -8,8 +8,21 @@ DATA/data.mdb is an LMDB 0.9 environment of four named databases; all integers a
     log             ULID, 16   record kind, 1 | the event's JSON as it is returned | CRC-32C, 4 (little-endian)
     streams         UUID, 16   stream number, 8, given out in order of first append: 0, 1, 2 ...
     stream_events   number, 8  version, 4 | ULID, 16            (DUPSORT, DUPFIXED: one value an event)
+    terms           kind, 1 | text, UTF-8
+                               term number, 8, given out in order of first use: 0, 1, 2 ...
+    term_events     number, 8  ULID, 16                         (DUPSORT, DUPFIXED: one value an event and term)
+    links           kind, 1 | ULID, 16
+                               ULID, 16                         (DUPSORT, DUPFIXED: one value an event and link)
+    requests        request id, UTF-8, 1 to 128
+                               the sealed answer, see below
 
     head            position, 8 | last ULID, 16 | checksum, 32 | last added_at in microseconds, 8 | CRC-32C, 4
+    answer          SHA-256 of the content, 32 | ULID of the first event, 16 | number of events, 4 | CRC-32C, 4
+
+A term is what events are looked up by: its kind is "t" for an event type, "g" for a tag. A link leads from an id to
+the events that name it: kind "c" as their correlation id, "k" as their causation id, except where it is their own id,
+as in every event that was given none. The events of one request stand in the log side by side. Its content is the
+JSON of its appends and conditions as content_digest (requests.py) writes them.
 
 Entries of `log` = number of events = position of the last one; entries of `streams` = number of streams.
 Stream numbers keep a batch of appends on few pages: with the random UUIDs as keys each event dirties a page of
@@ -21,15 +34,20 @@ DATA/lock.mdb is LMDB's table of readers; DATA/lock carries the flock of the ser
 import struct
 from typing import NamedTuple
 
+from eventflowdb.ids import find_ulid_bytes
 from eventflowdb.storage.records import seal, unseal
 
 FORMAT = 1
 META, LOG, STREAMS, STREAM_EVENTS = b"meta", b"log", b"streams", b"stream_events"
+TERMS, TERM_EVENTS, LINKS, REQUESTS = b"terms", b"term_events", b"links", b"requests"
+TYPE_KIND, TAG_KIND = b"t", b"g"
+CORRELATION_KIND, CAUSATION_KIND = b"c", b"k"
 FORMAT_KEY, DATABASE_ID_KEY, HEAD_KEY = b"format", b"id", b"head"
 DATABASE_ID_BYTES = 16
 
 _HEAD = struct.Struct(">Q16s32sQ")
 _INDEX_ENTRY = struct.Struct(">I16s")
+_ANSWER = struct.Struct(">32s16sI")
 
 
 class Head(NamedTuple):
@@ -70,9 +88,24 @@ def stream_key(stream: str) -> bytes:
     return bytes.fromhex(stream.replace("-", ""))
 
 
-def pack_stream_number(number: int) -> bytes:
-    """The key of a stream in `stream_events`."""
+def pack_number(number: int) -> bytes:
+    """The number of a stream, the key in `stream_events`; or that of a term, the key in `term_events`."""
     return number.to_bytes(8, "big")
+
+
+def type_key(name: str) -> bytes:
+    """The key of an event type in `terms`."""
+    return TYPE_KIND + name.encode()
+
+
+def tag_key(tag: str) -> bytes:
+    """The key of a tag in `terms`."""
+    return TAG_KIND + tag.encode()
+
+
+def link_key(kind: bytes, event_id: str) -> bytes:
+    """The key of a correlation or causation id (a ULID's text) in `links`."""
+    return kind + (find_ulid_bytes(event_id) or b"")
 
 
 def pack_index_entry(version: int, event_id: bytes) -> bytes:
@@ -94,3 +127,21 @@ def pack_version(version: int) -> bytes:
 def unpack_version(entry: bytes) -> int:
     """The version at the beginning of an index entry."""
     return int.from_bytes(entry[:4], "big")
+
+
+class Answer(NamedTuple):
+    """What a request was answered: the digest of its content, and where its events stand in the log."""
+
+    digest: bytes
+    first_id: bytes
+    event_count: int
+
+
+def pack_answer(answer: Answer) -> bytes:
+    """The stored form of an answer, sealed like a record."""
+    return seal(_ANSWER.pack(*answer))
+
+
+def unpack_answer(stored: bytes, request_id: str) -> Answer:
+    """The answer of a stored form; CorruptRecord where its checksum is wrong."""
+    return Answer._make(_ANSWER.unpack(unseal(stored, f"the answer to request {request_id!r}")))

@@ -18,7 +18,7 @@ import lmdb
 
 from eventflowdb.errors import CorruptRecord, StorageFailed, StoreFull
 from eventflowdb.events import Append
-from eventflowdb.ids import ULID_BYTES
+from eventflowdb.ids import id_after
 from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.batch import Batch, Outcome
@@ -26,6 +26,7 @@ from eventflowdb.storage.environment import DATA_FILE, Environment, id_text
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.records import load_page, load_record, position_of
 from eventflowdb.storage.room import is_for_want_of_room, require_free_space
+from eventflowdb.storage.tip import Tip
 
 
 class ReadBounds(NamedTuple):
@@ -98,6 +99,7 @@ class LmdbStore:
         self._path = path
         self._clock_ns = clock_ns
         self._min_free_bytes = min_free_bytes
+        self._tip: Tip | None = None
 
     @classmethod
     def open(
@@ -151,11 +153,17 @@ class LmdbStore:
         try:
             require_free_space(self._path, sum(append.size_bytes for append in appends), self._min_free_bytes)
             with self._env.begin(write=True) as txn:
-                batch = Batch(self.environment, txn, appends, self._clock_ns() // 1000)
+                commit = txn.id()
+                tip = self._tip_of(txn)
+                batch = Batch(self.environment, txn, appends, self._clock_ns() // 1000, tip)
                 outcomes = [batch.stage(append) for append in appends]
-                if not batch.write():
+                is_changed = batch.write()
+                if not is_changed:
                     txn.abort()
-                return outcomes
+            if is_changed:
+                batch.committed(commit)
+            self._tip = tip
+            return outcomes
         except lmdb.MapFullError as error:
             raise StoreFull(
                 f"the database has reached MAP_SIZE ({self._env.info()['map_size']} bytes); nothing was stored; "
@@ -167,6 +175,11 @@ class LmdbStore:
             raise StorageFailed(f"the storage failed: {error}") from error
         except OSError as error:
             raise StorageFailed(f"the storage failed: {error.strerror}") from error
+
+    def _tip_of(self, txn: Any) -> Tip:
+        """What the last commit left, if it is what a write transaction sees; it is let go until that is on disk."""
+        tip, self._tip = self._tip, None
+        return Tip(self.environment, txn) if tip is None or not tip.is_seen_by(txn) else tip
 
     @_reading
     def open_stream(self, stream: str, version: int, limit: int | None, bounds: ReadBounds = CHUNK) -> Chunk:
@@ -246,10 +259,6 @@ class LmdbStore:
         if len(records) > 1 and position_of(records[-1]) - position_of(records[0]) != len(records) - 1:
             raise CorruptRecord(f"the log has a gap before event {id_text(key)}; restore from a backup")
         remaining = span.remaining - len(records)
-        start = _id_after(key) if len(values) == wanted else key
+        start = id_after(key) if len(values) == wanted else key
         return Chunk(records, LogSpan(start, remaining) if remaining else None)
 
-
-def _id_after(event_id: bytes) -> bytes:
-    """The smallest key above an id. Ids end far below 2^128 - 1 (the year 10889), so there always is one."""
-    return (int.from_bytes(event_id, "big") + 1).to_bytes(ULID_BYTES, "big")

@@ -247,7 +247,7 @@ class SteppedServer:
 def hold(store: LmdbStore, stream: str, count: int, data: str = "") -> list[bytes]:
     """Have `count` more events in a stream; their records."""
     version = store.open_stream(stream, 0, None).total()
-    (outcome,) = store.append_batch([Append(stream, version, [NewEvent(type="held", data=data)] * count, 0)])
+    (outcome,) = store.append_batch([Append.to_stream(stream, version, [NewEvent(type="held", data=data)] * count, 0)])
     assert isinstance(outcome, list)
     return outcome
 

@@ -22,7 +22,7 @@ BROKEN = RuntimeError("nobody expected this")
 
 def numbered(number: int, size_bytes: int = 100) -> Append:
     """An append that can be told by its expected version."""
-    return Append(STREAM, number, [NewEvent(type="t", data="")], size_bytes)
+    return Append.to_stream(STREAM, number, [NewEvent(type="t", data="")], size_bytes)
 
 
 def stored_of(number: int) -> list[bytes]:
@@ -41,7 +41,7 @@ class FakeStore:
 
     def append_batch(self, appends: Sequence[Append]) -> list[Outcome]:
         """Keep the batch."""
-        numbers = [append.expected_version for append in appends]
+        numbers = [int(append.parts[0].expected_version) for append in appends]
         self.batches.append(numbers)
         self.on_batch()
         fault = self.faults.pop(0) if self.faults else None

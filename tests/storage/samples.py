@@ -64,7 +64,7 @@ def append_of(stream: str, expected_version: int, *datas: str) -> Append:
 def append_of_events(stream: str, expected_version: int, *events: NewEvent) -> Append:
     """An append of these events."""
     size_bytes = sum(len(event.data) + len(event.metadata or "") for event in events)
-    return Append(stream=stream, expected_version=expected_version, events=list(events), size_bytes=size_bytes)
+    return Append.to_stream(stream, expected_version, list(events), size_bytes)
 
 
 def stored(store: LmdbStore, append: Append) -> list[bytes]:

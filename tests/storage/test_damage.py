@@ -123,7 +123,7 @@ def test_nothing_is_appended_behind_a_record_that_the_head_does_not_know(store: 
 def test_a_gap_in_an_index_is_reported(store: LmdbStore, version: int) -> None:
     entry = layout.pack_index_entry(version, log_keys(store)[version])
     with store.environment.env.begin(write=True) as txn:
-        assert txn.delete(layout.pack_stream_number(0), entry, db=store.environment.stream_events)
+        assert txn.delete(layout.pack_number(0), entry, db=store.environment.stream_events)
     with pytest.raises(CorruptRecord, match="the index of a stream has a gap"):
         read_stream(store, STREAM)
     with pytest.raises(CorruptRecord, match="the index of a stream has a gap"):
@@ -132,7 +132,7 @@ def test_a_gap_in_an_index_is_reported(store: LmdbStore, version: int) -> None:
 
 def test_a_stream_without_an_index_is_reported_and_takes_no_events(store: LmdbStore) -> None:
     with store.environment.env.begin(write=True) as txn:
-        assert txn.delete(layout.pack_stream_number(1), db=store.environment.stream_events)
+        assert txn.delete(layout.pack_number(1), db=store.environment.stream_events)
     with pytest.raises(CorruptRecord, match=f"stream {OTHER} has a number but no events"):
         store.open_stream(OTHER, 0, None)
     refusal, outcome = store.append_batch([append_of(OTHER, 1, "f"), append_of(STREAM, 4, "g")])

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from eventflowdb.errors import CorruptRecord
-from eventflowdb.events import NewEvent
+from eventflowdb.events import Append, NewEvent, StreamAppend
 from eventflowdb.storage import layout
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.requests import content_digest
 
 from .samples import OTHER, STREAM, Clock, append_of_events
 
@@ -94,9 +95,35 @@ def test_the_layout_is_what_it_was_byte_for_byte(store: LmdbStore, clock: Clock)
     assert hex_of(entries_of(store, "stream_events")) == GOLDEN_STREAM_EVENTS
 
 
-def test_the_environment_holds_the_four_databases_and_nothing_else(store: LmdbStore) -> None:
+def test_the_indexes_and_the_answers_are_what_they_were_byte_for_byte(store: LmdbStore, clock: Clock) -> None:
+    before = Head(0, bytes.fromhex(ID + "23"), bytes(32), clock.us)
+    with store.environment.env.begin(write=True) as txn:
+        txn.put(layout.HEAD_KEY, layout.pack_head(before), db=store.environment.meta)
+    event = NewEvent(type="opened", data="", tags=("b", "a:é"))
+    caused = NewEvent(type="closed", data="", causation_id="01KAS2A75B04HMASW9NF6YY097", tags=("b",))
+    append = Append([StreamAppend(STREAM, 0, [event, caused])], 0, (), "r-1")
+    clock.us += 1
+    store.append_batch([append])
+    assert entries_of(store, "terms") == [
+        (b"ga:\xc3\xa9", bytes(7) + b"\3"),
+        (b"gb", bytes(7) + b"\2"),
+        (b"tclosed", bytes(7) + b"\1"),
+        (b"topened", bytes(8)),
+    ]
+    first, second = bytes.fromhex(ID + "24"), bytes.fromhex(ID + "25")
+    numbers = [(0, first), (1, second), (2, first), (2, second), (3, first)]
+    assert entries_of(store, "term_events") == [(number.to_bytes(8, "big"), key) for number, key in numbers]
+    cause = "019ab2251cab0123456789abcdef0127"
+    assert hex_of(entries_of(store, "links")) == [("63" + cause, second.hex()), ("6b" + cause, second.hex())]
+    ((request_id, answer),) = entries_of(store, "requests")
+    assert request_id == b"r-1"
+    assert answer.hex() == content_digest(append).hex() + first.hex() + "00000002" + "ef59b0f0"
+
+
+def test_the_environment_holds_these_databases_and_nothing_else(store: LmdbStore) -> None:
+    names = b"links log meta requests stream_events streams term_events terms"
     with store.environment.env.begin() as txn:
-        assert list(txn.cursor().iternext(values=False)) == [b"log", b"meta", b"stream_events", b"streams"]
+        assert list(txn.cursor().iternext(values=False)) == names.split()
 
 
 def test_each_database_has_an_id_of_its_own(tmp_path: Path) -> None:

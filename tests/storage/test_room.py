@@ -97,7 +97,7 @@ from eventflowdb.storage.verify import verify
 
 def append(count):
     events = [NewEvent(type="tested", data="a" * 1000) for _ in range(count)]
-    (outcome,) = store.append_batch([Append(stream=sys.argv[2], expected_version=stored, events=events, size_bytes=0)])
+    (outcome,) = store.append_batch([Append.to_stream(sys.argv[2], stored, events, 0)])
     return len(outcome)
 
 folder, stored, refused, filler = Path(sys.argv[1]), 0, [], Path(sys.argv[1]) / "filler"
@@ -147,9 +147,9 @@ def test_appends_are_refused_while_the_disk_has_less_than_the_floor(database: Op
 
 def test_a_batch_is_refused_if_it_would_take_the_disk_below_the_floor(database: OpenDatabase) -> None:
     store = database.reopen(min_free_bytes=1)
-    events = append_of(STREAM, 0, "a").events
+    events = append_of(STREAM, 0, "a").parts[0].events
     with pytest.raises(StoreFull):
-        store.append_batch([Append(stream=STREAM, expected_version=0, events=events, size_bytes=1 << 60)])
+        store.append_batch([Append.to_stream(STREAM, 0, events, 1 << 60)])
     stored(store, append_of(STREAM, 0, "a"))
 
 

@@ -51,15 +51,17 @@ class StoreMachine(RuleBasedStateMachine):
             actual = counts.get(stream, 0)
             appends.append(append_of(stream, max(0, actual + error), *events))
             actuals.append(actual)
-            if appends[-1].expected_version == actual:
+            if appends[-1].parts[0].expected_version == actual:
                 counts[stream] = actual + len(events)
         outcomes = self.database.store.append_batch(appends)
         for append, actual, outcome in zip(appends, actuals, outcomes, strict=True):
-            if append.expected_version == actual:
-                self._require_stored(append.stream, [event.data for event in append.events], records_of(outcome))
+            if append.parts[0].expected_version == actual:
+                self._require_stored(
+                    append.parts[0].stream, [event.data for event in append.parts[0].events], records_of(outcome)
+                )
             else:
                 assert isinstance(outcome, WrongExpectedVersion)
-                assert (outcome.expected, outcome.actual) == (append.expected_version, actual)
+                assert (outcome.expected, outcome.actual) == (append.parts[0].expected_version, actual)
 
     def _require_stored(self, stream: str, events: list[str], records: list[bytes]) -> None:
         held = self.streams.setdefault(stream, [])
