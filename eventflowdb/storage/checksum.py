@@ -18,5 +18,6 @@ def extend(checksum: bytes, record: bytes) -> bytes:
 def of_records(records: Iterable[bytes], start: bytes = EMPTY) -> bytes:
     """The checksum after `records`, in order."""
     for record in records:
-        start = extend(start, record)
+        # As in `extend`, without a call for each of millions.
+        start = sha256(start + sha256(record).digest()).digest()
     return start

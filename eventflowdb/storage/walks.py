@@ -1,9 +1,10 @@
-"""The two walks of a check (verify.py): along the log, and along the index.
+"""The walk of a check (verify.py) along the log: each event sound by itself, in its place, and in every index.
 
-A walk is taken slice by slice, each in a transaction of its own, up to the head that was read before it began.
+It is taken slice by slice, each in a transaction of its own, up to the head that was read before it began.
 The first thing wrong is raised as CorruptRecord, which says what and where.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Any
@@ -12,55 +13,54 @@ import msgspec
 
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.events import RecordedEvent
-from eventflowdb.ids import ULID_BYTES, find_stream_id, ulid_texts
+from eventflowdb.ids import ULID_BYTES, id_after, ulid_text
 from eventflowdb.limits import MIB
-from eventflowdb.storage import layout
-from eventflowdb.storage.checksum import EMPTY, extend
+from eventflowdb.storage.checksum import EMPTY, of_records
 from eventflowdb.storage.environment import Environment, id_text
+from eventflowdb.storage.indexes import Index
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.records import EVENT_KIND, decode_record, encode_record, load_page
 
 _SLICE_BYTES_MAX = 4 * MIB
-_RANDOM_BITS = 80
+_TIME_BYTES = 6
+_ENDINGS = [ulid_text(number)[-2:] for number in range(1024)]
+"""The last two characters of an id, by its last ten bits."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
-_STREAM_AT = len('\1{"id":"01KAS4NVR1SDPXY9PK3ZJ4MDGB","stream":"')
-_STREAM_END = _STREAM_AT + 36
+
+_decode_all = msgspec.json.Decoder(list[RecordedEvent]).decode
+_encode_all = msgspec.json.Encoder().encode
 
 
 class LogWalk:
-    """The walk along the log, which has checked `event_count` events so far."""
+    """The walk along the log, which has checked `event_count` events so far, each also in the indexes."""
 
-    def __init__(self, environment: Environment, head: Head) -> None:
+    def __init__(self, environment: Environment, head: Head, indexes: Sequence[Index]) -> None:
         self._log = environment.log
         self._head = head
+        self._indexes = indexes
         self.event_count = 0
         self._key = bytes(ULID_BYTES)
         self._checksum = EMPTY
-        self._added_at, self._added_at_us = "", 0
+        self._added_at, self._added_at_us, self._time_key = "", 0, b""
 
     def check_slice(self, txn: Any, events_max: int) -> bool:
         """Check the next events; False when there are no more up to the head, and the head agrees."""
         keys, values = self._read(txn, min(events_max, self._head.position - self.event_count))
-        for key, value, record in zip(keys, values, load_page(values, keys), strict=True):
-            number = int.from_bytes(key, "big")
-            # Not id_text: most of the text is shared by neighbours, and remembered.
-            (text,) = ulid_texts(number, 1)
-            self._check_event(number, text, _decode(value, record, text))
-            self._checksum = extend(self._checksum, record)
-            self._key = key
+        if keys:
+            self._check_events(txn, keys, values)
         if self.event_count < self._head.position:
             return True
-        self._check_head()
+        self._check_end()
         return False
 
     def _read(self, txn: Any, count: int) -> tuple[list[bytes], list[bytes]]:
+        """The next events, at most `count`: fewer only where they are large."""
         cursor = txn.cursor(self._log)
         keys: list[bytes] = []
         values: list[bytes] = []
         size = 0
-        is_found = cursor.set_range((int.from_bytes(self._key, "big") + 1).to_bytes(ULID_BYTES, "big"))
-        for key, value in islice(cursor.iternext(), count) if is_found else ():
+        for key, value in islice(cursor.iternext(), count) if cursor.set_range(id_after(self._key)) else ():
             keys.append(key)
             values.append(value)
             size += len(value)
@@ -70,26 +70,42 @@ class LogWalk:
             raise CorruptRecord(f"the log ends after {self.event_count + len(keys)} of {self._head.position} events")
         return keys, values
 
-    def _check_event(self, number: int, text: str, event: RecordedEvent) -> None:
-        self.event_count += 1
-        if event.id != text:
-            raise CorruptRecord(f"the record of event {text} has the id {event.id}")
-        if event.position != self.event_count:
-            raise CorruptRecord(f"event {text} has position {event.position}, not {self.event_count}")
-        if event.added_at != self._added_at:
-            self._move_time(text, event.added_at)
-        if number >> _RANDOM_BITS != self._added_at_us // 1000:
-            raise CorruptRecord(f"event {text} was added at {event.added_at}, which is not the time of its id")
+    def _check_events(self, txn: Any, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        records = load_page(values, keys)
+        texts = _id_texts(keys)
+        events = _decode(values, records, texts)
+        self._check_order(keys, texts, events)
+        for index in self._indexes:
+            index.check(txn, keys, events)
+        self._checksum, self._key = of_records(records, self._checksum), keys[-1]
 
-    def _move_time(self, text: str, added_at: str) -> None:
+    def _check_order(self, keys: Sequence[bytes], texts: Sequence[str], events: Sequence[RecordedEvent]) -> None:
+        position, added_at, time_key = self.event_count, self._added_at, self._time_key
+        for key, text, event in zip(keys, texts, events, strict=True):
+            position += 1
+            if len(key) != ULID_BYTES:
+                raise CorruptRecord(f"the log has the key {key.hex()}, which is no event id")
+            if event.id != text:
+                raise CorruptRecord(f"the record of event {text} has the id {event.id}")
+            if event.position != position:
+                raise CorruptRecord(f"event {text} has position {event.position}, not {position}")
+            if event.added_at != added_at:
+                added_at, time_key = event.added_at, self._move_time(text, event.added_at)
+            if not key.startswith(time_key):
+                raise CorruptRecord(f"event {text} was added at {added_at}, which is not the time of its id")
+        self.event_count, self._added_at, self._time_key = position, added_at, time_key
+
+    def _move_time(self, text: str, added_at: str) -> bytes:
+        """What the ids of a time begin with, which must not be before the last one."""
         us = _find_microseconds(added_at)
         if us is None:
             raise CorruptRecord(f"event {text} was added at {added_at!r}, which is not a time")
         if us < self._added_at_us:
             raise CorruptRecord(f"event {text} was added at {added_at}, before the event ahead of it")
-        self._added_at, self._added_at_us = added_at, us
+        self._added_at_us = us
+        return (us // 1000).to_bytes(_TIME_BYTES, "big")
 
-    def _check_head(self) -> None:
+    def _check_end(self) -> None:
         head = self._head
         if head.last_id != self._key:
             raise CorruptRecord(f"the head names {id_text(head.last_id)} as the last event, it is {id_text(self._key)}")
@@ -97,96 +113,39 @@ class LogWalk:
             raise CorruptRecord("the checksum in the head is not that of the log")
         if head.added_at_us != self._added_at_us:
             raise CorruptRecord("the time in the head is not that of the last event")
+        for index in self._indexes:
+            index.check_end()
 
 
-class IndexWalk:
-    """The walk along the index, which has checked `event_count` entries of `stream_count` streams so far."""
-
-    def __init__(self, environment: Environment, head: Head, stream_count: int) -> None:
-        self._environment = environment
-        self._head = head
-        self._end_key = layout.pack_stream_number(stream_count)
-        self.event_count = 0
-        self.stream_count = 0
-        self._key, self._stream, self._next_version = b"", b"", 0
-        self._last_seen: tuple[bytes, bytes] | None = None
-
-    def check_slice(self, txn: Any, events_max: int) -> bool:
-        """Check the next entries; False when there are no more, and they are as many as there are events."""
-        cursor = txn.cursor(self._environment.stream_events)
-        seen_count = size = 0
-        for key, entry in islice(cursor.iternext(), events_max) if self._seek(cursor) else ():
-            is_later = self._is_later(entry)
-            if is_later and key >= self._end_key:
-                break
-            seen_count += 1
-            self._last_seen = key, entry
-            if is_later:
-                cursor.last_dup()
-            else:
-                size += self._check_entry(txn, key, entry)
-            if size >= _SLICE_BYTES_MAX:
-                return True
-        if seen_count == events_max:
-            return True
-        require_equal("sound events in the index", self.event_count, self._head.position)
-        require_equal("streams in the index", self.stream_count, int.from_bytes(self._end_key, "big"))
-        return False
-
-    def _is_later(self, entry: bytes) -> bool:
-        """Whether an entry came after the head was read, and with it all that follow in its stream.
-
-        Without leaving these out, the walk might never catch up with the appends. A damaged id that only looks
-        later is missed when the entries are counted.
-        """
-        return entry[4:] > self._head.last_id
-
-    def _seek(self, cursor: Any) -> bool:
-        """Move to the entry behind the last one seen, which is still there: entries are never removed."""
-        if self._last_seen is None:
-            return bool(cursor.first())
-        key, entry = self._last_seen
-        if self._is_later(entry):
-            return bool(cursor.set_key(key) and cursor.next_nodup())
-        return bool(cursor.set_key_dup(key, entry) and cursor.next())
-
-    def _check_entry(self, txn: Any, key: bytes, entry: bytes) -> int:
-        version, event_id = layout.unpack_index_entry(entry)
-        value = txn.get(event_id, db=self._environment.log)
-        if value is None:
-            raise CorruptRecord(f"event {id_text(event_id)} is in the index but not in the log")
-        if key != self._key:
-            self._begin_stream(txn, key, value[_STREAM_AT:_STREAM_END])
-        if version != self._next_version:
-            where = f"stream {self._stream.decode()}"
-            raise CorruptRecord(f"the index of {where} has version {version} where {self._next_version} belongs")
-        if not value.startswith(b'%b","version":%d,' % (self._stream, version), _STREAM_AT):
-            what = f"version {version} of stream {self._stream.decode()}"
-            raise CorruptRecord(f"the index has event {id_text(event_id)} as {what}, which it is not")
-        self._next_version += 1
-        self.event_count += 1
-        return len(value)
-
-    def _begin_stream(self, txn: Any, key: bytes, stream: bytes) -> None:
-        if key != layout.pack_stream_number(self.stream_count):
-            raise CorruptRecord(f"the index has stream number {key.hex()} where {self.stream_count} belongs")
-        name = stream.decode(errors="replace")
-        if find_stream_id(name) != name:
-            raise CorruptRecord(f"the events of stream number {self.stream_count} name {name!r} as their stream")
-        if txn.get(layout.stream_key(name), db=self._environment.streams) != key:
-            raise CorruptRecord(f"stream {name} does not have the number {self.stream_count} that its events have")
-        self.stream_count += 1
-        self._key, self._stream, self._next_version = key, stream, 0
+def _id_texts(keys: Sequence[bytes]) -> list[str]:
+    """The texts of ids; neighbours share all but the last two characters."""
+    texts: list[str] = []
+    last, beginning = -1, ""
+    for key in keys:
+        number = int.from_bytes(key, "big")
+        if number >> 10 != last:
+            last = number >> 10
+            beginning = ulid_text(number)[:-2]
+        texts.append(beginning + _ENDINGS[number & 1023])
+    return texts
 
 
-def require_equal(what: str, actual: int, expected: int) -> None:
-    """CorruptRecord where two counts of the same thing differ."""
-    if actual != expected:
-        raise CorruptRecord(f"{what}: {actual}, expected {expected}")
+def _decode(values: Sequence[bytes], records: Sequence[bytes], texts: Sequence[str]) -> list[RecordedEvent]:
+    """The events of records, which must be encoded as records are: with two calls for all of them."""
+    joined = b"[%b]" % b",".join(records)
+    try:
+        events = _decode_all(joined)
+        if _encode_all(events) == joined and {value[:1] for value in values} == {EVENT_KIND}:
+            return events
+    except msgspec.DecodeError:
+        pass
+    for value, record, text in zip(values, records, texts, strict=True):
+        _decode_one(value, record, text)
+    raise CorruptRecord(f"the records from event {texts[0]} on are not encoded as records are")
 
 
-def _decode(value: bytes, record: bytes, text: str) -> RecordedEvent:
-    if value[:1] != EVENT_KIND:
+def _decode_one(value: bytes, record: bytes, text: str) -> None:
+    if not value.startswith(EVENT_KIND):
         raise CorruptRecord(f"the record of event {text} is of unknown kind {value[:1].hex()}")
     try:
         event = decode_record(record)
@@ -194,7 +153,6 @@ def _decode(value: bytes, record: bytes, text: str) -> RecordedEvent:
         raise CorruptRecord(f"the record of event {text} is not an event: {error}") from error
     if encode_record(event) != record:
         raise CorruptRecord(f"the record of event {text} is not encoded as records are")
-    return event
 
 
 def _find_microseconds(added_at: str) -> int | None:

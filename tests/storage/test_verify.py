@@ -5,18 +5,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from eventflowdb.errors import StartRefused
 from eventflowdb.storage import layout
 from eventflowdb.storage.checksum import of_records
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.records import load_record, seal, store_record
-from eventflowdb.storage.verify import Report, Verification, verify
+from eventflowdb.storage.verify import Check, Report, Verification, check_events, check_pages, verify
 
-from .samples import OTHER, STREAM, THIRD, Clock, append_of, has_open_reads, log_keys, read_log, stored
+from .samples import OTHER, STREAM, THIRD, Clock, append_of, has_open_reads, log_keys, stored
 
 UNKNOWN_STREAM = "2d4b6c5a-3807-4c34-9b8f-3ed9a0731f0e"
 
@@ -73,8 +75,8 @@ class Damage:
 
     def move_entry(self, old: tuple[int, int, bytes], new: tuple[int, int, bytes]) -> None:
         """Replace an index entry: stream number, version, event id."""
-        self.delete("stream_events", layout.pack_stream_number(old[0]), layout.pack_index_entry(*old[1:]))
-        self.put("stream_events", layout.pack_stream_number(new[0]), layout.pack_index_entry(*new[1:]))
+        self.delete("stream_events", layout.pack_number(old[0]), layout.pack_index_entry(*old[1:]))
+        self.put("stream_events", layout.pack_number(new[0]), layout.pack_index_entry(*new[1:]))
 
 
 def flipped(value: bytes, place: int) -> bytes:
@@ -116,7 +118,7 @@ def give_away_record(damage: Damage) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Damage], None], str]] = {
     # The format and the database id.
-    "other format": (lambda d: d.put("meta", b"format", b"\0\0\0\2"), "the format is not 1"),
+    "other format": (lambda d: d.put("meta", b"format", b"\0\0\0\0"), "the format is not 1"),
     "no format": (lambda d: d.delete("meta", b"format"), "the format is not 1"),
     "no id": (lambda d: d.delete("meta", b"id"), "the id of the database is missing or damaged"),
     "short id": (lambda d: d.put("meta", b"id", b"15 bytes long.."), "the id of the database is missing or damaged"),
@@ -171,22 +173,22 @@ DAMAGES: dict[str, tuple[Callable[[Damage], None], str]] = {
     # The streams.
     "stream missing": (
         lambda d: d.delete("streams", layout.stream_key(OTHER)),
-        f"stream {OTHER} does not have the number 1 that its events have",
+        f"stream {OTHER} of event {{2}} has no number",
     ),
     "other number": (
-        lambda d: d.put("streams", layout.stream_key(OTHER), layout.pack_stream_number(7)),
-        f"stream {OTHER} does not have the number 1 that its events have",
+        lambda d: d.put("streams", layout.stream_key(OTHER), layout.pack_number(7)),
+        f"stream {OTHER} has the number 7, it must be 1",
     ),
     "number twice": (
-        lambda d: d.put("streams", layout.stream_key(OTHER), layout.pack_stream_number(0)),
-        f"stream {OTHER} does not have the number 1 that its events have",
+        lambda d: d.put("streams", layout.stream_key(OTHER), layout.pack_number(0)),
+        f"stream {OTHER} has the number 0, it must be 1",
     ),
     "stream too many": (
-        lambda d: d.put("streams", layout.stream_key(UNKNOWN_STREAM), layout.pack_stream_number(3)),
-        "streams in the index: 3, expected 4",
+        lambda d: d.put("streams", layout.stream_key(UNKNOWN_STREAM), layout.pack_number(3)),
+        "streams in the index: 4, expected 3",
     ),
-    "stream that nobody knows": (give_away_record, f"stream {UNKNOWN_STREAM} does not have the number 2"),
-    "stream that is no UUID": (rename_stream, f"the events of stream number 2 name '{THIRD.upper()}' as their stream"),
+    "stream that nobody knows": (give_away_record, f"stream {UNKNOWN_STREAM} of event {{5}} has no number"),
+    "stream that is no UUID": (rename_stream, f"event {{5}} names '{THIRD.upper()}' as its stream, which is not one"),
     # The index.
     "entry missing": (
         lambda d: d.delete("stream_events", bytes(8), layout.pack_index_entry(1, d.ids[1])),
@@ -198,55 +200,53 @@ DAMAGES: dict[str, tuple[Callable[[Damage], None], str]] = {
     ),
     "version gap": (
         lambda d: d.move_entry((0, 2, d.ids[3]), (0, 3, d.ids[3])),
-        f"the index of stream {STREAM} has version 3 where 2 belongs",
+        f"the index of stream {STREAM} has version 3, event {{3}}, where version 2, event {{3}}, belongs",
     ),
     "version twice": (
         lambda d: d.move_entry((0, 2, d.ids[3]), (0, 1, d.ids[3])),
-        f"the index of stream {STREAM} has version 1 where 2 belongs",
+        f"the index of stream {STREAM} has version 1, event {{3}}, where version 2, event {{3}}, belongs",
     ),
     "first version missing": (
         lambda d: d.move_entry((0, 0, d.ids[0]), (0, 3, d.ids[0])),
-        f"the index of stream {STREAM} has version 1 where 0 belongs",
+        f"the index of stream {STREAM} has version 1, event {{1}}, where version 0, event {{0}}, belongs",
     ),
     "unknown event": (
         lambda d: d.move_entry((0, 1, d.ids[1]), (0, 1, b"\x01" * 16)),
-        "event 01040G2081040G2081040G2081 is in the index but not in the log",
+        f"the index of stream {STREAM} has version 1, event 01040G2081040G2081040G2081, where version 1, event {{1}}",
     ),
     "event of another stream": (
         lambda d: d.move_entry((0, 1, d.ids[1]), (0, 1, d.ids[2])),
-        f"the index has event {{2}} as version 1 of stream {STREAM}, which it is not",
+        f"the index of stream {STREAM} has version 1, event {{2}}, where version 1, event {{1}}, belongs",
     ),
     "events of one stream swapped": (
         swap_places,
-        f"the index has event {{1}} as version 0 of stream {STREAM}, which it is not",
+        f"the index of stream {STREAM} has version 0, event {{1}}, where version 0, event {{0}}, belongs",
     ),
     "event twice": (
         lambda d: d.move_entry((0, 2, d.ids[3]), (0, 2, d.ids[1])),
-        f"the index has event {{1}} as version 2 of stream {STREAM}, which it is not",
+        f"the index of stream {STREAM} has version 2, event {{1}}, where version 2, event {{3}}, belongs",
     ),
     "event beyond the head": (
         lambda d: d.move_entry((0, 2, d.ids[3]), (0, 2, b"\x02" * 16)),
-        "sound events in the index: 5, expected 6",
+        f"the index of stream {STREAM} has version 2, event 02081040G2081040G2081040G2, where version 2, event",
     ),
     "number gap": (
         lambda d: d.move_entry((2, 0, d.ids[5]), (3, 0, d.ids[5])),
-        "the index has stream number 0000000000000003 where 2 belongs",
+        f"the index of stream {THIRD} has nothing where version 0, event {{5}}, belongs",
     ),
     "entry under another number": (
         lambda d: d.move_entry((2, 0, d.ids[5]), (1, 2, d.ids[5])),
-        f"the index has event {{5}} as version 2 of stream {OTHER}, which it is not",
+        f"the index of stream {THIRD} has nothing where version 0, event {{5}}, belongs",
     ),
 }
 
 
-def find_problem(environment: Environment, slice_events_max: int) -> str:
-    """What a check finds, and it must find something."""
-    verification = Verification(environment, slice_events_max)
+def find_problem(environment: Environment, checks: tuple[Check, ...], slice_max: int) -> str | None:
+    """What these checks find."""
+    verification = Verification(environment.env, checks, slice_events_max=slice_max, slice_pages_max=slice_max)
     for _ in verification.slices():
         pass
-    problem = verification.report().first_problem
-    assert problem is not None
-    return problem
+    return verification.report.first_problem
 
 
 @pytest.mark.parametrize(("damage", "problem"), DAMAGES.values(), ids=list(DAMAGES))
@@ -255,66 +255,101 @@ def test_damage_in_one_place_is_named(store: LmdbStore, damage: Callable[[Damage
     with store.environment.env.begin(write=True) as txn:
         damage(Damage(store.environment, txn))
     expected = re.sub(r"\{(\d)\}", lambda place: texts[int(place[1])], problem)
-    for slice_events_max in (1, 2, 1000):
-        found = find_problem(store.environment, slice_events_max)
+    for slice_max in (1, 2, 1000):
+        # What is wrong with the pages, as counts of entries, is found first; the events know more.
+        found = find_problem(store.environment, (check_events,), slice_max)
+        found = found or find_problem(store.environment, (check_pages,), slice_max)
+        assert found is not None
         assert re.match(expected, found), found
         assert len(found.splitlines()) == 1
+    assert verify(store.environment).first_problem is not None
+
+
+def test_a_later_format_is_refused_as_such(store: LmdbStore) -> None:
+    with store.environment.env.begin(write=True) as txn:
+        Damage(store.environment, txn).put("meta", b"format", b"\0\0\0\2")
+    with pytest.raises(StartRefused, match="the database is of format 2, and this version knows format 1"):
+        verify(store.environment)
+
+
+def counts(report: Report) -> tuple[int, int, str | None]:
+    """Events, streams and the first problem."""
+    return report.event_count, report.stream_count, report.first_problem
 
 
 def test_a_sound_store_has_no_problem(store: LmdbStore) -> None:
-    assert verify(store.environment) == Report(event_count=6, stream_count=3, first_problem=None)
+    report = verify(store.environment)
+    assert counts(report) == (6, 3, None)
+    assert report.checksum == store.head().checksum.hex()
+    assert report.byte_count == store.size_bytes()
+    assert report.page_count * 4096 == report.byte_count
 
 
 def test_an_empty_store_has_no_problem(damaged_store: LmdbStore) -> None:
-    assert verify(damaged_store.environment) == Report(event_count=0, stream_count=0, first_problem=None)
+    assert counts(verify(damaged_store.environment)) == (0, 0, None)
 
 
 def test_records_of_any_size_and_text_have_no_problem(damaged_store: LmdbStore) -> None:
     stored(damaged_store, append_of(STREAM, 0, "", "zażółć \0 \u2028", "x" * 5_000_000, "y" * 5_000_000, '"'))
-    assert verify(damaged_store.environment) == Report(event_count=5, stream_count=1, first_problem=None)
+    assert counts(verify(damaged_store.environment)) == (5, 1, None)
 
 
 def test_an_environment_that_cannot_be_read_is_a_problem(store: LmdbStore) -> None:
     store.close()
     problem = verify(store.environment).first_problem
     assert problem is not None
-    assert problem.startswith("LMDB cannot read the database: ")
+    assert problem.startswith("the database cannot be read: ")
 
 
-@pytest.mark.parametrize("slice_events_max", [1, 2, 4, 6, 1000])
-def test_the_work_done_grows_from_slice_to_slice_up_to_all_of_it(store: LmdbStore, slice_events_max: int) -> None:
-    done = list(Verification(store.environment, slice_events_max).slices())
-    assert done[-1] == 1
-    assert all(before <= after <= before + slice_events_max / 12 + 1e-9 for before, after in pairwise([0.0, *done]))
+@pytest.mark.parametrize("slice_max", [1, 2, 4, 6, 1000])
+def test_the_work_done_grows_from_slice_to_slice_up_to_all_of_it(store: LmdbStore, slice_max: int) -> None:
+    for checks in ((check_pages,), (check_events,), (check_pages, check_events)):
+        verification = Verification(
+            store.environment.env, checks, slice_events_max=slice_max, slice_pages_max=slice_max
+        )
+        done = list(verification.slices())
+        assert done[-1] == 1
+        assert all(0 <= before <= after <= 1 for before, after in pairwise([0.0, *done]))
+
+
+def test_a_slice_of_the_log_is_no_larger_than_asked_for(store: LmdbStore) -> None:
+    done = list(Verification(store.environment.env, (check_events,), slice_events_max=2).slices())
+    assert all(after - before <= 2 / 6 + 1e-9 for before, after in pairwise([0.0, *done]))
 
 
 def test_no_transaction_is_open_between_slices(store: LmdbStore) -> None:
-    for _ in Verification(store.environment, 2).slices():
+    for _ in Verification(store.environment.env, slice_events_max=2, slice_pages_max=1).slices():
         assert not has_open_reads(store)
 
 
 def test_each_slice_may_run_on_a_thread_of_its_own(store: LmdbStore) -> None:
-    verification = Verification(store.environment, 2)
+    verification = Verification(store.environment.env, slice_events_max=2, slice_pages_max=1)
     slices = verification.slices()
     done: float | None = 0.0
     while done is not None:
         with ThreadPoolExecutor(1) as pool:
             done = pool.submit(next, slices, None).result()
-    assert verification.report() == Report(event_count=6, stream_count=3, first_problem=None)
+    assert counts(verification.report) == (6, 3, None)
 
 
-@pytest.mark.parametrize("slice_events_max", [1, 2, 3])
+@pytest.mark.parametrize("slice_max", [1, 2, 3])
 def test_what_is_appended_during_a_check_is_left_to_the_next_one(
-    store: LmdbStore, clock: Clock, slice_events_max: int
+    store: LmdbStore, clock: Clock, slice_max: int
 ) -> None:
-    verification = Verification(store.environment, slice_events_max)
-    for count, _ in enumerate(verification.slices()):
-        clock.us += 700
-        new_stream = f"00000000-0000-4000-8000-{count:012x}"
-        append_each = [append_of(THIRD, 1 + count, "g"), append_of(new_stream, 0, "h", "i")]
-        assert all(isinstance(outcome, list) for outcome in store.append_batch(append_each))
-    assert verification.report() == Report(event_count=6, stream_count=3, first_problem=None)
-    assert len(read_log(store)) >= 12
+    for check in (check_pages, check_events):
+        head = store.head()
+        verification = Verification(
+            store.environment.env, (check,), slice_events_max=slice_max, slice_pages_max=slice_max
+        )
+        for count, _ in enumerate(verification.slices()):
+            clock.us += 700
+            append_each = [append_of(str(uuid4()), 0, "g" * 5000, "h"), append_of(str(uuid4()), 0, "h", "i" * 100)]
+            assert all(isinstance(outcome, list) for outcome in store.append_batch(append_each))
+            if count > 200:
+                break
+        assert verification.report.first_problem is None
+        assert check is check_pages or verification.report.event_count == head.position
+        assert store.head().position >= head.position + 8
     assert verify(store.environment).first_problem is None
 
 

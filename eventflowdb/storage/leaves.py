@@ -1,0 +1,128 @@
+"""The walk of a check (verify.py) along the leaf pages of one database: that LMDB can be let near them.
+
+What the entries say is compared elsewhere, through LMDB (walks.py, indexes.py); here it is made sure that every page
+has the form that LMDB takes for granted, and that there are as many entries as are counted.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from eventflowdb.storage.pages import (
+    NODE_OVERFLOW,
+    NODE_VALUES,
+    NODE_VALUES_TREE,
+    Node,
+    damaged,
+    fixed_values,
+    sub_page_values,
+)
+from eventflowdb.storage.survey import Survey, require_equal, value_tree
+from eventflowdb.storage.trees import Snapshot
+
+
+class Shape(NamedTuple):
+    """What the entries of a database look like.
+
+    key_bytes: the length of keys, None where they differ; value_bytes: that of values, 0 where they differ, and can
+    have pages of their own. has_values: a key can have several.
+    """
+
+    key_bytes: int | None
+    value_bytes: int
+    has_values: bool = False
+
+
+class LeafWalk:
+    """The walk along the leaf pages of one database, which has checked `page_count` pages so far.
+
+    is_early: whether an entry, given its key and value, was there at the time of the survey; those that came since
+    are not counted. None where that cannot be told.
+    """
+
+    def __init__(
+        self, name: bytes, shape: Shape, survey: Survey, is_early: Callable[[bytes, bytes], bool] | None
+    ) -> None:
+        self._name = name
+        self._shape = shape
+        self._survey = survey
+        self._is_early = is_early
+        self._key: bytes | None = None
+        self._entry_count = self._early_count = self._overflow_page_count = 0
+        self.page_count = 0
+
+    def check_slice(self, snapshot: Snapshot, pages_max: int) -> bool:
+        """Check the next pages, at least one; False when there are no more, and as many entries as there should be."""
+        pages_end = self.page_count + pages_max
+        for number, low in snapshot.leaves(snapshot.find_tree(self._name), self._key):
+            if self.page_count >= pages_end:
+                return True
+            self.page_count += 1
+            page, nodes = snapshot.nodes(number, low)
+            after = self._key
+            for node in nodes:
+                if after is None or node[0] > after:
+                    self._check_node(snapshot, number, page, node)
+            self._key = nodes[-1][0]
+        self._check_end()
+        return False
+
+    def _check_node(self, snapshot: Snapshot, number: int, page: bytes, node: Node) -> None:
+        shape = self._shape
+        key, flags, start, size = node
+        if shape.key_bytes is not None and len(key) != shape.key_bytes:
+            raise damaged(number, f"it has a key of {len(key)} bytes, not {shape.key_bytes}")
+        if flags == NODE_OVERFLOW and shape.value_bytes == 0:
+            self._check_overflow(snapshot, page, node)
+        elif flags == 0 and shape.value_bytes in (0, size):
+            self._count(key, [page[start : start + size]])
+        elif flags == NODE_VALUES and shape.has_values:
+            self._count(key, sub_page_values(number, page[start : start + size], shape.value_bytes))
+        elif flags == NODE_VALUES_TREE and shape.has_values:
+            self._check_values(snapshot, number, key, page[start : start + size])
+        else:
+            raise damaged(number, f"it has an entry of {size} bytes with the flags {flags:#x}")
+
+    def _check_overflow(self, snapshot: Snapshot, page: bytes, node: Node) -> None:
+        """Pages of its own, which the survey has left out; those that came since are in states it knows nothing of."""
+        pages = snapshot.check_overflow(page, node)
+        early_before = self._early_count
+        self._count(node[0], [b""])
+        if self._early_count > early_before:
+            self._survey.use(pages, f"the entry {node[0].hex()} of {self._name.decode()}")
+            self._overflow_page_count += len(pages)
+
+    def _check_values(self, snapshot: Snapshot, number: int, key: bytes, stored: bytes) -> None:
+        """The tree of one key's values, all at once."""
+        tree = value_tree(number, stored)
+        value_bytes = self._shape.value_bytes
+        if tree.pad != value_bytes:
+            raise damaged(number, f"the tree of a key's values is of values of {tree.pad} bytes, not {value_bytes}")
+        value_count = 0
+        for leaf, low in snapshot.leaves(tree):
+            values = fixed_values(leaf, snapshot.file.page(leaf), value_bytes)
+            if low is not None and values[0] != low:
+                raise damaged(leaf, "it does not begin with the value that its parent says")
+            value_count += len(values)
+            self.page_count += 1
+            self._count(key, values)
+        require_equal(f"values of a key on page {number}", value_count, tree.entries)
+
+    def _count(self, key: bytes, values: list[bytes]) -> None:
+        self._entry_count += len(values)
+        is_early = self._is_early
+        if is_early is None:
+            return
+        # The values of a key came in their order.
+        if is_early(key, values[-1]):
+            self._early_count += len(values)
+        else:
+            self._early_count += sum([is_early(key, value) for value in values])
+
+    def _check_end(self) -> None:
+        what = self._name.decode()
+        tree = self._survey.trees[self._name]
+        if self._is_early is not None:
+            require_equal(f"entries of {what}", self._early_count, tree.entries)
+        elif self._entry_count < tree.entries:
+            require_equal(f"entries of {what}", self._entry_count, tree.entries)
+        require_equal(f"overflow pages of {what}", self._overflow_page_count, tree.overflow_pages)
