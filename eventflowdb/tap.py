@@ -171,9 +171,12 @@ class EventflowService(Service):
             connection.abort()
 
     def _count(self) -> "Deferred[tuple[int, int]]":
-        return deferToThreadPool(
-            self._reactor, self._read_threads, lambda: (self._store.event_count(), self._store.stream_count())
-        )
+        return deferToThreadPool(self._reactor, self._read_threads, self._look_around)
+
+    def _look_around(self) -> tuple[int, int]:
+        """On a thread, periodically: the numbers of events and streams; and readers that were killed are forgotten."""
+        self._store.environment.forget_dead_readers()
+        return self._store.event_count(), self._store.stream_count()
 
     def _fit_clients(self) -> int:
         clients_max = fit_clients(self._settings.max_clients)

@@ -1,6 +1,7 @@
 """The LMDB environment: opened, given its format, and looked up in by key."""
 
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ class Environment:
 
     def __init__(self, env: Any) -> None:
         self.env = env
+        self._witness = os.open(os.path.join(env.path(), DATA_FILE), os.O_RDONLY | os.O_CLOEXEC)
+        """Open for as long as the environment, to be told of flushes that fail; written and read through by nobody."""
+        weakref.finalize(self, os.close, self._witness)
         self.meta = env.open_db(layout.META, create=False)
         self.log = env.open_db(layout.LOG, create=False)
         self.streams = env.open_db(layout.STREAMS, create=False)
@@ -45,15 +49,35 @@ class Environment:
                 _create(folder, map_size)
             env = _open_lmdb(folder, map_size)
             try:
-                env.reader_check()
                 _prepare(env, folder)
                 environment = cls(env)
+                environment.forget_dead_readers()
             except BaseException:
                 env.close()
                 raise
         except (lmdb.Error, OSError) as error:
             raise StartRefused(f"DATA {folder} cannot be opened as a database: {error}") from error
         return environment
+
+    def has_lost_nothing(self) -> bool:
+        """Whether a commit that failed has left all as it was, so that a later one can be trusted; on any thread.
+
+        It has not where a flush failed or the meta page: what the disk holds is not known then. Linux tells of a failed
+        flush once through each descriptor that was open, whoever asked for it; LMDB refuses to write after the latter.
+        """
+        try:
+            os.fsync(self._witness)
+            self.env.begin(write=True).abort()
+        except (lmdb.Error, OSError):
+            return False
+        return True
+
+    def forget_dead_readers(self) -> int:
+        """Free the slots of processes that were killed while they read; how many. On any thread.
+
+        Such a slot keeps every page that has been freed since from being used again, so that the file grows.
+        """
+        return int(self.env.reader_check())
 
     def head(self, txn: Any) -> Head:
         """Where the log stands in this transaction; CorruptRecord where the head is damaged."""
