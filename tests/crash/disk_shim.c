@@ -60,6 +60,10 @@ static size_t root_bytes;
 static int log_fd = -1;
 static _Atomic uint64_t calls;
 
+/* A flush that fails is told once through each descriptor that was open then (errseq_t in Linux), and never again. */
+enum { DESCRIPTORS = 4096 };
+static _Atomic int flushes_failed, flushes_error, failures_told[DESCRIPTORS];
+
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("DISK_SHIM_ROOT");
     if (path != NULL && realpath(path, root) != NULL) root_bytes = strlen(root);
@@ -257,10 +261,15 @@ static int flush(int fd, long number) {
     if (!is_file_of_ours(fd, path)) return (int)syscall(number, fd);
     uint64_t call = record_begin(SYNC, 0, 0, path, NULL, 0);
     size_t length = strlen(path);
-    int result;
-    if (length > 9 && strcmp(path + length - 9, "/data.mdb") == 0 && fails(&control->sync)) {
+    int result, is_data = length > 9 && strcmp(path + length - 9, "/data.mdb") == 0 && fd < DESCRIPTORS;
+    if (is_data && fails(&control->sync)) {
         control->sync.met++;
-        errno = (int)control->sync.error;
+        flushes_error = (int)control->sync.error;
+        flushes_failed++;
+    }
+    if (is_data && failures_told[fd] < flushes_failed) {
+        failures_told[fd] = flushes_failed;
+        errno = flushes_error;
         result = -1;
     } else
         result = (int)syscall(number, fd);
@@ -306,15 +315,21 @@ void *mmap64(void *address, size_t bytes, int protection, int flags, int fd, off
 
 /* ---- names ---- */
 
+static int open_file(int folder, const char *path, int flags, mode_t mode) {
+    int fd = (int)syscall(SYS_openat, folder, path, flags, mode);
+    if (fd >= 0 && fd < DESCRIPTORS) failures_told[fd] = flushes_failed;
+    return fd;
+}
+
 static int open_recorded(int folder, const char *path, int flags, mode_t mode) {
     char whole[PATH_MAX];
-    if (!(flags & O_CREAT)) return (int)syscall(SYS_openat, folder, path, flags, mode);
+    if (!(flags & O_CREAT)) return open_file(folder, path, flags, mode);
     whole_path(folder, path, whole);
     struct stat seen;
     if (!is_in_root(whole) || syscall(SYS_newfstatat, AT_FDCWD, whole, &seen, 0) == 0)
-        return (int)syscall(SYS_openat, folder, path, flags, mode);
+        return open_file(folder, path, flags, mode);
     uint64_t call = record_begin(CREATE, 0, 0, whole, NULL, 0);
-    int result = (int)syscall(SYS_openat, folder, path, flags, mode);
+    int result = open_file(folder, path, flags, mode);
     record_end(CREATE, call, result);
     return result;
 }

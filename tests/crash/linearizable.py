@@ -67,7 +67,7 @@ class _Witness:
         if isinstance(request, Append):
             return self._append_bounds(operation, request)
         if outcome is None or isinstance(outcome, Refusal):
-            _require(outcome is None, f"{request} was refused: {outcome}")
+            _require(outcome is None or outcome.code == "TRYAGAIN", f"{request} was refused: {outcome}")
             return None
         if isinstance(request, Count):
             assert isinstance(outcome, int)
@@ -150,7 +150,7 @@ class _Witness:
         return _Bounds(position - 1, position - 1, end)
 
     def _refusal_bounds(self, append: Append, refusal: Refusal) -> _Bounds | None:
-        if refusal.code == "TRYAGAIN":
+        if refusal.code in ("TRYAGAIN", "OOM"):
             return None
         _require(refusal.code == "CONCURRENCY", f"{append} was refused: {refusal}")
         told = dict(word.split("=") for word in str(refusal).split(":")[0].split(" ")[1:])

@@ -21,6 +21,8 @@ OWN_STREAMS = 3
 EVENT_COUNTS = (1, 1, 1, 1, 2, 5, 100)
 DATA_BYTES = (0, 10, 200, 200, 200, 3000, 20_000)
 READ_LIMIT = 50
+PATIENCE_SECONDS = 10.0
+"""A server that is expected to break the connection and does not is left; then the test finds it running."""
 
 
 def rounds(default: int) -> int:
@@ -74,7 +76,8 @@ class Client(threading.Thread):
         """Ask until the connection breaks, or all is done."""
         try:
             with self._server.connect() as connection:
-                while not self._is_done():
+                deadline = time.monotonic() + PATIENCE_SECONDS
+                while not self._is_done() and time.monotonic() < deadline:
                     self._ask_some(connection)
         except (ConnectionError, AssertionError) as error:
             # The port of a server that was killed before it had one is an AssertionError.
