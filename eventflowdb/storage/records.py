@@ -23,6 +23,9 @@ SEAL = 0x48674BC7
 SEAL_BYTES = 4
 EVENT_KIND = b"\x01"
 """Kind 2 is kept for an erased event: id, stream, version, position, added_at and the SHA-256 of the record."""
+STREAM_AT = len('{"id":"01KAS4NVR1SDPXY9PK3ZJ4MDGB","stream":"')
+STREAM_END = STREAM_AT + 36
+"""Where the stream stands in the JSON of any event."""
 
 _crc32c = google_crc32c.extend
 _pack_crc = struct.Struct("<I").pack

@@ -6,7 +6,7 @@ from eventflowdb.errors import CorruptRecord, StorageFailed
 from eventflowdb.events import NewEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import id_text
-from eventflowdb.storage.lmdb_store import LmdbStore, ReadBounds
+from eventflowdb.storage.lmdb_store import CHUNK, LmdbStore, ReadBounds
 
 from .samples import ALL, FIRST, OTHER, STREAM, append_of, append_of_events, log_keys, read_log, read_stream, stored
 
@@ -124,10 +124,42 @@ def test_a_gap_in_an_index_is_reported(store: LmdbStore, version: int) -> None:
     entry = layout.pack_index_entry(version, log_keys(store)[version])
     with store.environment.env.begin(write=True) as txn:
         assert txn.delete(layout.pack_number(0), entry, db=store.environment.stream_events)
-    with pytest.raises(CorruptRecord, match="the index of a stream has a gap"):
+    with pytest.raises(CorruptRecord, match=f"the index of stream {STREAM} is damaged"):
         read_stream(store, STREAM)
-    with pytest.raises(CorruptRecord, match="the index of a stream has a gap"):
+    with pytest.raises(CorruptRecord, match=f"the index of stream {STREAM} is damaged"):
         read_stream(store, STREAM, version, 1)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
+@pytest.mark.parametrize("bounds", [CHUNK, ReadBounds(1, 1 << 20), ReadBounds(2, 1 << 20)])
+def test_no_event_is_served_in_the_place_of_another(store: LmdbStore, version: int, bounds: ReadBounds) -> None:
+    """An index entry that leads to a sound record, but not to its own: of the same stream or another."""
+    keys = log_keys(store)
+    entry = layout.pack_index_entry(version, of_stream_keys(store)[version])
+    for key in keys:
+        wrong = layout.pack_index_entry(version, key)
+        if wrong == entry:
+            continue
+        exchange(store, entry, wrong)
+        with pytest.raises(CorruptRecord, match=f"the index of stream {STREAM} is damaged"):
+            read_stream(store, STREAM, 0, None, bounds)
+        exchange(store, wrong, entry)
+    assert len(read_stream(store, STREAM, 0, None, bounds)) == 4
+
+
+def of_stream_keys(store: LmdbStore) -> list[bytes]:
+    """The ids that the index of STREAM holds."""
+    with store.environment.env.begin() as txn:
+        cursor = txn.cursor(store.environment.stream_events)
+        cursor.set_key(layout.pack_number(0))
+        return [entry[4:] for entry in cursor.iternext_dup()]
+
+
+def exchange(store: LmdbStore, old: bytes, new: bytes) -> None:
+    """Put one entry of STREAM's index in the place of another."""
+    with store.environment.env.begin(write=True) as txn:
+        assert txn.delete(layout.pack_number(0), old, db=store.environment.stream_events)
+        assert txn.put(layout.pack_number(0), new, db=store.environment.stream_events)
 
 
 def test_a_stream_without_an_index_is_reported_and_takes_no_events(store: LmdbStore) -> None:

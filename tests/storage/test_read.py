@@ -132,7 +132,7 @@ def test_a_read_names_what_is_left_of_it_by_place(store: LmdbStore, records: lis
     bounds = ReadBounds(2, 1 << 20)
     following = (int.from_bytes(log_keys(store)[1], "big") + 1).to_bytes(16, "big")
     assert store.open_log(FIRST, 5, bounds).rest == LogSpan(following, 3)
-    assert store.open_stream(STREAM, 1, None, bounds).rest == StreamSpan(bytes(8), 3, 4)
+    assert store.open_stream(STREAM, 1, None, bounds).rest == StreamSpan(bytes(8), STREAM, 3, 4)
     assert store.open_stream(STREAM, 5, None, bounds).rest is None
     assert len(records) == 10
 

@@ -61,7 +61,7 @@ def fill(store: LmdbStore) -> None:
 
 def test_a_map_fills_up_to_its_end_and_a_larger_one_takes_more(database: OpenDatabase) -> None:
     with pytest.raises(StoreFull):
-        fill(database.reopen(map_size=256 * KIB))
+        fill(database.reopen(map_size=320 * KIB))
     count = database.store.event_count()
     assert count > 20
     assert len(read_log(database.store)) == count
