@@ -3,7 +3,6 @@
 from typing import Final, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from eventflowdb.ids import ULID_BYTES
 
@@ -28,12 +27,12 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
 
 
-class RecordedEvent(msgspec.Struct, frozen=True):
+class RecordedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """An event as it is stored and returned; the order of these fields is the order of keys in a record.
 
     id: ULID; stream: lower-case UUID; version: 0, 1, 2 ... in its stream; position: 1, 2, 3 ... in the log;
-    added_at: RFC 3339, UTC, microseconds; tags: UNSET where there are none. Readers ignore keys they do not know,
-    so that later fields can follow.
+    added_at: RFC 3339, UTC, microseconds; tags: the one field that has a default, which is left out of the record.
+    Readers ignore keys they do not know, so that later fields can follow.
     """
 
     id: str
@@ -46,7 +45,7 @@ class RecordedEvent(msgspec.Struct, frozen=True):
     causation_id: str
     correlation_id: str
     added_at: str
-    tags: tuple[str, ...] | UnsetType = UNSET
+    tags: tuple[str, ...] = ()
 
 
 class StreamAppend(msgspec.Struct, frozen=True):

@@ -2,10 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Any
-
-from msgspec import UNSET
 
 from eventflowdb.errors import CorruptRecord, EventflowError, InvalidArgument, UnlessMatched, WrongExpectedVersion
 from eventflowdb.events import ANY, EXISTS, Append, NewEvent, RecordedEvent, StreamAppend
@@ -43,6 +40,8 @@ class Batch:
             now_us, head.added_at_us, int.from_bytes(head.last_id, "big"), event_count
         )
         self._added_at = rfc3339(self._added_at_us)
+        self._ids = iter(ulid_texts(self._next_id, event_count))
+        """The texts of the ids that follow, one for each event of the batch, staged or not."""
         self._streams: dict[str, tuple[bytes, int]] = {}
         """Number and count of events of the streams met so far, staged events included; of a new one no number."""
         self._new_streams: list[tuple[bytes, bytes]] = []
@@ -136,10 +135,11 @@ class Batch:
         """The correlation ids of the events whose own id it is not, by event id, before any of them is staged."""
         correlations: dict[str, str] = {}
         event_id = self._next_id
-        for event in chain.from_iterable([part.events for part in parts]):
-            if event.causation_id is not None or event.correlation_id is not None:
-                correlations[_text(event_id)] = self._correlation_of(event, correlations)
-            event_id += 1
+        for part in parts:
+            for event in part.events:
+                if event.causation_id is not None or event.correlation_id is not None:
+                    correlations[_text(event_id)] = self._correlation_of(event, correlations)
+                event_id += 1
         return correlations
 
     def _correlation_of(self, event: NewEvent, own: dict[str, str]) -> str:
@@ -165,8 +165,9 @@ class Batch:
         self._streams[stream] = number, version + len(events)
         id_number = self._next_id
         types = self._terms.types
-        for event, event_id in zip(events, ulid_texts(id_number, len(events)), strict=True):
+        for event, event_id in zip(events, self._ids, strict=False):
             position += 1
+            kind, tags = event.type, event.tags
             correlation_id = correlations.get(event_id, event_id) if correlations else event_id
             record = encode_record(
                 RecordedEvent(
@@ -174,25 +175,25 @@ class Batch:
                     stream,
                     version,
                     position,
-                    event.type,
+                    kind,
                     event.data,
                     event.metadata,
                     event.causation_id or event_id,
                     correlation_id,
                     added_at,
-                    event.tags or UNSET,
+                    tags,
                 )
             )
             checksum = extend(checksum, record)
             key = id_number.to_bytes(ULID_BYTES, "big")
             self._log_entries.append((key, store_record(record)))
             self._index_entries.append((number, layout.pack_index_entry(version, key)))
-            if event.type in types:
-                types[event.type].append(key)
+            if kind in types:
+                types[kind].append(key)
             else:
-                types[event.type] = [key]
-            if event.tags:
-                self._terms.add_tags(event.tags, key)
+                types[kind] = [key]
+            if tags:
+                self._terms.add_tags(tags, key)
             records.append(record)
             id_number += 1
             version += 1

@@ -108,9 +108,8 @@ def link_key(kind: bytes, event_id: str) -> bytes:
     return kind + (find_ulid_bytes(event_id) or b"")
 
 
-def pack_index_entry(version: int, event_id: bytes) -> bytes:
-    """The value of one event in `stream_events`."""
-    return _INDEX_ENTRY.pack(version, event_id)
+pack_index_entry = _INDEX_ENTRY.pack
+"""The value of one event in `stream_events`: of its version and its id."""
 
 
 def unpack_index_entry(stored: bytes) -> tuple[int, bytes]:

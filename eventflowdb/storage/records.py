@@ -29,7 +29,9 @@ STREAM_END = STREAM_AT + 36
 
 _crc32c = google_crc32c.extend
 _pack_crc = struct.Struct("<I").pack
-_encode = msgspec.json.Encoder().encode
+
+encode_record = msgspec.json.Encoder().encode
+"""The JSON of a RecordedEvent: the bytes that are stored, hashed and returned."""
 
 decode_record = msgspec.json.Decoder(RecordedEvent).decode
 """The event of a record; msgspec.DecodeError where the bytes are not one."""
@@ -45,11 +47,6 @@ def unseal(sealed: bytes, what: str) -> bytes:
     if len(sealed) < SEAL_BYTES or _crc32c(SEAL, sealed) != SEAL:
         raise CorruptRecord(f"{what} does not match its checksum; restore from a backup")
     return sealed[:-SEAL_BYTES]
-
-
-def encode_record(event: RecordedEvent) -> bytes:
-    """The event's JSON: the bytes that are stored, hashed and returned."""
-    return _encode(event)
 
 
 def store_record(record: bytes) -> bytes:
