@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
-from msgspec import UNSET
-
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.events import RecordedEvent
 from eventflowdb.ids import find_stream_id
@@ -117,9 +115,8 @@ class TermIndex:
                 types[event.type].append(key)
             else:
                 types[event.type] = [key]
-            if event.tags is not UNSET:
-                for tag in event.tags:
-                    tags.setdefault(tag, []).append(key)
+            for tag in event.tags:
+                tags.setdefault(tag, []).append(key)
         cursor = txn.cursor(self._environment.term_events)
         for kind, terms in ((layout.TYPE_KIND, types), (layout.TAG_KIND, tags)):
             for text, ids in terms.items():
