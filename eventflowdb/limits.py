@@ -30,6 +30,19 @@ INLINE_READ_SECONDS_MAX = 0.002
 INLINE_READ_PAUSE_SECONDS = 1.0
 READ_THREADS_MAX = 4
 
+# Searches: reads with a filter, and lists of streams and types. A step asks an index for one id.
+SEARCH_SLICE_STEPS_MAX = 1000
+"""So many steps are taken in one transaction, in some milliseconds; then other reads have their turn."""
+INLINE_SEARCH_STEPS_MAX = 256
+"""So many may be taken on the reactor's thread."""
+SEARCH_PAGE_STEPS_MAX = 10_000
+"""With `"cursor": true` a reply ends after so many."""
+SEARCH_IDS_KEPT_MAX = 10_000
+"""Of the matches that were counted so many are kept for the reply; the others are found again."""
+FILTERED_LIMIT_DEFAULT = 100
+STREAMS_LIMIT_DEFAULT, STREAMS_LIMIT_MAX = 100, 1000
+TYPES_LIMIT_DEFAULT, TYPES_LIMIT_MAX = 1000, 10_000
+
 # Waiting for events.
 WAIT_MS_MAX = 60 * 60 * 1000
 """How long one GET or GETALL may wait."""
@@ -41,6 +54,8 @@ NOTICES_TURN_MAX = 100
 # Appends.
 BATCH_BYTES_MAX = 32 * MIB
 """A write transaction takes appends until their arguments add up to so much."""
+STAGING_WAIT_SECONDS_MAX = 0.002
+"""So long at most the reactor's thread stands back while a batch is staged."""
 CONNECTION_APPENDS_MAX = 1024
 CONNECTION_APPEND_BYTES_MAX = 4 * MIB
 """Appends of one connection under way at once; a single larger one is still taken, alone."""

@@ -22,6 +22,7 @@ from eventflowdb.service.commits import Commits
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.notices import Notices, streams_of
 from eventflowdb.service.threads import ReactorThread, Worker
+from eventflowdb.service.turns import StagingTurn
 
 Outcome = list[bytes] | EventflowError
 _REFUSALS = (ConditionFailed, RequestConflict, InvalidArgument)
@@ -31,8 +32,8 @@ _REFUSALS = (ConditionFailed, RequestConflict, InvalidArgument)
 class AppendingStore(Protocol):
     """What the writer needs of a store."""
 
-    def append_batch(self, appends: Sequence[Append]) -> Sequence[Outcome]:
-        """Store a batch durably; the outcome of each append, in order."""
+    def append_batch(self, appends: Sequence[Append], on_staged: Callable[[], None]) -> Sequence[Outcome]:
+        """Store a batch durably; the outcome of each append, in order. on_staged: told when only the flush is left."""
 
 
 class _Waiting(NamedTuple):
@@ -68,6 +69,7 @@ class GroupCommitWriter:
         self._is_committing = False
         self._failure: StorageFailed | None = None
         self._idle_waiters: list[Deferred[None]] = []
+        self._turn = StagingTurn()
         self.commits = Commits()
 
     def append(self, append: Append, settle: Callable[[Outcome], None]) -> None:
@@ -76,6 +78,7 @@ class GroupCommitWriter:
             settle(self._failure)
             return
         self._waiting.append(_Waiting(append, settle))
+        self._turn.stand_back()
         if not self._is_committing:
             self._is_committing = True
             self._worker.callInThread(self._commit_waiting)
@@ -112,9 +115,12 @@ class GroupCommitWriter:
 
     def _commit(self, batch: Sequence[_Waiting]) -> Sequence[Outcome]:
         try:
-            return self._store.append_batch([waiting.append for waiting in batch])
+            self._turn.begin()
+            return self._store.append_batch([waiting.append for waiting in batch], self._turn.end)
         except Exception:
             return [error_of(Failure(), self._log, "a commit failed")] * len(batch)
+        finally:
+            self._turn.end()
 
     def _settle(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], seconds: float, is_last: bool) -> None:
         has_stored = any(isinstance(outcome, list) for outcome in outcomes)

@@ -27,6 +27,7 @@ from eventflowdb.storage.environment import DATA_FILE, Environment, id_text
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.records import STREAM_AT, STREAM_END, load_page, load_record, position_of
 from eventflowdb.storage.room import is_for_want_of_room, require_free_space
+from eventflowdb.storage.searches import SearchSpan, read_found
 from eventflowdb.storage.tip import Tip
 
 
@@ -56,7 +57,7 @@ class LogSpan(NamedTuple):
     remaining: int
 
 
-Span = StreamSpan | LogSpan
+Span = StreamSpan | LogSpan | SearchSpan
 
 
 class Chunk(NamedTuple):
@@ -146,8 +147,10 @@ class LmdbStore:
         with self._env.begin() as txn:
             return self.environment.head(txn)
 
-    def append_batch(self, appends: Sequence[Append]) -> list[Outcome]:
+    def append_batch(self, appends: Sequence[Append], on_staged: Callable[[], None] = lambda: None) -> list[Outcome]:
         """Store a batch of appends in one transaction; when this returns, what it stored is on disk.
+
+        on_staged: called when all is staged, before the flush.
 
         The outcome of each append, in order. StoreFull: nothing of the batch is stored. StorageFailed: the disk
         failed, what it holds is not known, and nothing must be appended until the database is opened anew.
@@ -162,6 +165,7 @@ class LmdbStore:
                 is_changed = batch.write()
                 if not is_changed:
                     txn.abort()
+                on_staged()
             if is_changed:
                 batch.committed(commit)
             self._tip = tip
@@ -227,6 +231,8 @@ class LmdbStore:
     @_reading
     def read_on(self, span: Span, bounds: ReadBounds = CHUNK) -> Chunk:
         """The next chunk of a read."""
+        if isinstance(span, SearchSpan):
+            return Chunk(*read_found(self.environment, span, *bounds))
         with self._env.begin() as txn:
             if isinstance(span, StreamSpan):
                 return self._stream_chunk(txn, span, bounds)

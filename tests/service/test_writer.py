@@ -39,7 +39,7 @@ class FakeStore:
         self.refusals: dict[int, EventflowError] = {}
         self.on_batch: Callable[[], None] = lambda: None
 
-    def append_batch(self, appends: Sequence[Append]) -> list[Outcome]:
+    def append_batch(self, appends: Sequence[Append], on_staged: Callable[[], None]) -> list[Outcome]:
         """Keep the batch."""
         numbers = [int(append.parts[0].expected_version) for append in appends]
         self.batches.append(numbers)

@@ -1,0 +1,37 @@
+"""Whose turn it is to run Python: while a batch is staged, the reactor's thread stands back.
+
+py-lmdb lets go of the interpreter lock at every call and every element. While the reactor's thread wants the lock,
+each of these can cost the commit thread a switch to it and back, and a batch that takes 0.3 ms to stage takes 2. The
+reactor would wait for its outcome anyway, so it waits at once, and goes on while the commit is flushed to the disk.
+"""
+
+from threading import Lock
+
+from eventflowdb.limits import STAGING_WAIT_SECONDS_MAX
+
+
+class StagingTurn:
+    """The commit thread's turn, from the beginning of a batch to its flush."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._is_on = False
+        self._is_unnoticed = False
+
+    def begin(self) -> None:
+        """On the commit thread: a batch is about to be staged."""
+        self._lock.acquire()
+        self._is_on = self._is_unnoticed = True
+
+    def end(self) -> None:
+        """On the commit thread: the flush begins, or there will be none. May be said twice."""
+        if self._is_on:
+            self._is_on = self._is_unnoticed = False
+            self._lock.release()
+
+    def stand_back(self) -> None:
+        """On the reactor's thread: wait for the end, once a batch and not for long: it may have met a cold disk."""
+        if self._is_unnoticed:
+            self._is_unnoticed = False
+            if self._lock.acquire(timeout=STAGING_WAIT_SECONDS_MAX):
+                self._lock.release()
