@@ -3,6 +3,7 @@
 An operation that was never answered has no outcome and no end: it may have been done, or not, or be done later.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,8 @@ class Writes:
 class Append:
     """An append to one stream or several, all or nothing.
 
-    unless: tags of which no event may have all, as far as the log held them; request_id: makes it the same append
-    as every other with that id.
+    unless: a tag that no event may have had before, or nothing; request_id: makes it the same append as every other
+    with that id.
     """
 
     writes: tuple[Writes, ...]
@@ -81,6 +82,8 @@ class Operation:
     began: int
     ended: int | None = None
     outcome: Outcome = None
+    words: Sequence[str] = ()
+    """What was sent."""
 
 
 @dataclass(frozen=True, slots=True)

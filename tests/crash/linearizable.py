@@ -57,6 +57,11 @@ class _Witness:
             self._places[event["stream"]].append(position)
         seen = zip([_NO_EVENT, *self._ids], _checksums(log), strict=True)
         self._lengths = {checksum: length for length, checksum in enumerate(seen)}
+        self._tagged: dict[str, int] = {}
+        """The position of the first event with each tag."""
+        for position, event in enumerate(events, 1):
+            for tag in event.get("tags", ()):
+                self._tagged.setdefault(tag, position)
         self._attempts: dict[tuple[str, ...], int] = {}
         """When each append was first asked for."""
         self._first = self._find_appends(history)
@@ -117,16 +122,9 @@ class _Witness:
                 _require(event["stream"] == writes.stream, f"{name!r} is stored in another stream, {event['stream']}")
                 _require(event["version"] == held, f"{name!r} has version {event['version']}, not {held}")
                 at, held = at + 1, held + 1
-        if append.unless:
-            found = self._tagged(append.unless)
-            _require(found is None or found >= position, f"{append} is stored at {position}, its tags are at {found}")
-
-    def _tagged(self, tags: Sequence[str]) -> int | None:
-        """The position of the first event with all these tags."""
-        for position, event in enumerate(self._events, 1):
-            if set(tags) <= set(event.get("tags", ())):
-                return position
-        return None
+        for tag in append.unless:
+            found = self._tagged.get(tag, position)
+            _require(found >= position, f"{append} is stored at {position}, and {found} had its tag")
 
     def _held(self, stream: str, position: int) -> int:
         """How many events a stream held before the one at a position."""
@@ -136,8 +134,13 @@ class _Witness:
         names, outcome = append.names(), operation.outcome
         position = self._first.get(names[0])
         if isinstance(outcome, Refusal):
-            _require(position is None, f"{append} was refused ({outcome}), and is stored at {position}")
-            return self._refusal_bounds(append, outcome)
+            # Only success is remembered: what is refused and asked again may be done then, and not be refused later.
+            is_in_order = position is None or append.request_id is not None
+            _require(is_in_order, f"{append} was refused ({outcome}), and is stored at {position}")
+            bounds = self._refusal_bounds(append, outcome)
+            if position is None or bounds is None:
+                return bounds
+            return _Bounds(bounds.low, min(bounds.high, position - 1))
         if position is None:
             _require(outcome is None, f"{append} was answered, and is not stored")
             return None
@@ -155,13 +158,13 @@ class _Witness:
         _require(refusal.code == "CONCURRENCY", f"{append} was refused: {refusal}")
         told = dict(word.split("=") for word in str(refusal).split(":")[0].split(" ")[1:])
         if "unless" in told:
-            _require(told["event"] in self._ids, f"{append} was refused for {told['event']}, which is not in the log")
-            event = self._events[self._ids[told["event"]] - 1]
-            _require(set(append.unless) <= set(event.get("tags", ())), f"{append} was refused for {event}")
-            return _Bounds(self._ids[told["event"]], len(self._log))
+            first = min(self._tagged.get(tag, 0) for tag in append.unless)
+            _require(self._ids.get(told["event"]) == first > 0, f"{append} was refused: {refusal}; it is {first}")
+            return _Bounds(first, len(self._log))
         (expected,) = [writes.expected for writes in append.writes if writes.stream == told["stream"]]
         actual = int(told["actual"])
-        _require(actual != expected, f"{append} was refused, and should not have been: {refusal}")
+        is_met = expected in (actual, "any") or (expected == "exists" and actual > 0)
+        _require(not is_met, f"{append} was refused, and should not have been: {refusal}")
         return self._stream_length_bounds(told["stream"], actual, actual)
 
     def _stream_bounds(self, read: StreamRead, outcome: list[bytes]) -> _Bounds:

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import StartServer
 from tests.crash import linearizable
 from tests.crash.history import Append, History
-from tests.crash.load import Client, rounds, run, run_until_killed, seeded, streams_of
+from tests.crash.load import Client, rounds, run, run_until_killed, seeded, streams_of, unanswered
 from tests.system.resp import Refusal
 from tests.system.server import Server
 
@@ -32,7 +32,7 @@ class Crowd:
         self._numbers = count()
         self._shared = streams_of(chance, FEW_STREAMS)
 
-    def of(self, server: Server, is_done: Callable[[], bool] = lambda: False) -> list[Client]:
+    def of(self, server: Server, history: History, is_done: Callable[[], bool] = lambda: False) -> list[Client]:
         """Sixteen more, most of which ask one thing at a time: the order of what is pipelined is left open."""
         assert server.port
         return [
@@ -43,6 +43,7 @@ class Crowd:
                 self._shared,
                 pipelined_max=self._chance.choice((1, 1, 3)),
                 is_done=is_done,
+                retries=unanswered(history),
             )
             for _ in range(CLIENTS)
         ]
@@ -55,12 +56,12 @@ def test_what_sixteen_clients_were_told_has_an_order_that_explains_it(start_serv
         crowd, history = Crowd(chance), History()
         for _ in range(2):
             server = start_server(DATA=data)
-            history += run_until_killed(server, crowd.of(server), chance.uniform(0.1, SECONDS_MAX))
+            history += run_until_killed(server, crowd.of(server, history), chance.uniform(0.1, SECONDS_MAX))
         server = start_server(DATA=data)
         is_done = threading.Event()
         timer = threading.Timer(chance.uniform(0.1, SECONDS_MAX), is_done.set)
         timer.start()
-        history += run(crowd.of(server, is_done.is_set))
+        history += run(crowd.of(server, history, is_done.is_set))
         with server.connect() as connection:
             log = connection.read_log()
         server.kill()

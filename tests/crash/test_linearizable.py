@@ -258,6 +258,19 @@ def test_a_retry_with_a_request_id_is_answered_as_what_the_first_attempt_did() -
         check(History([*operations, retry]), store.log)
 
 
+def test_an_append_with_a_request_id_is_refused_before_it_is_done_and_never_after() -> None:
+    store, operations = one_after_the_other(append("first", 0), append("late", 0), append("second", 1))
+    late = replace(append("late", 2), request_id="r")
+    done = Operation(9, late, 100, 110, store.do(late))
+    refused = Operation(8, late, 15, 16, Refusal(CONFLICT.format(stream=A, expected=2, actual=1)))
+    history = History([operations[0], operations[2], done])
+    check(history + History([refused]), store.log)
+    refused.began, refused.ended = 120, 121
+    refused.outcome = Refusal(CONFLICT.format(stream=A, expected=2, actual=3))
+    with pytest.raises(NotLinearizable):
+        check(history + History([refused]), store.log)
+
+
 def is_found_by_trying(operations: Sequence[Operation], log: list[bytes]) -> bool:
     """Whether some order of the operations, one after the other, explains them all: what `check` has to answer."""
     return any(

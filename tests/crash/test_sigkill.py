@@ -16,7 +16,7 @@ from eventflowdb.storage.verify import verify
 from tests.conftest import StartServer
 from tests.crash import linearizable
 from tests.crash.history import Append, History
-from tests.crash.load import Client, rounds, run_until_killed, seeded, streams_of
+from tests.crash.load import Client, rounds, run_until_killed, seeded, streams_of, unanswered
 from tests.system.logs import check_records
 from tests.system.resp import Refusal
 from tests.system.server import Server
@@ -63,7 +63,8 @@ def check_journal(history: History, log: list[bytes]) -> int:
             assert None not in places, f"{names} were answered"
             assert [log[place] for place in places if place is not None] == operation.outcome
         first = places[0]
-        if first is None or isinstance(operation.outcome, Refusal):
+        is_refused = isinstance(operation.outcome, Refusal) and operation.request.request_id is None
+        if first is None or is_refused:
             assert places == [None] * len(names)
         else:
             assert places == list(range(first, first + len(names)))
@@ -91,7 +92,12 @@ def test_every_answered_event_survives_sigkill(start_server: StartServer) -> Non
         assert server.port
         clients = [
             Client(
-                server, next(numbers), random.Random(chance.random()), shared, pipelined_max=chance.choice((1, 4, 16))
+                server,
+                next(numbers),
+                random.Random(chance.random()),
+                shared,
+                pipelined_max=chance.choice((1, 4, 16)),
+                retries=unanswered(history),
             )
             for _ in range(CLIENTS)
         ]
