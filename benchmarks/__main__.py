@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import servers, workloads
+from benchmarks import conditions, servers, workloads
 from eventflowdb.storage.folder import file_system_of
 
 MILLION = 1_000_000
@@ -27,6 +27,7 @@ def main() -> None:
         with servers.redis(folder / "redis") as redis_port, servers.eventflowdb(folder / "data") as (port, pid):
             _measure_small(port, redis_port, given.rounds)
             _measure_large(port, pid, given.rounds)
+        conditions.measure(folder / "conditions", MILLION, given.rounds, 12_800)
 
 
 def _measure_small(port: int, redis_port: int, rounds: int) -> None:
