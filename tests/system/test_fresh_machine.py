@@ -72,7 +72,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A machine with neither Python nor redis-cli."""
+    """A machine with neither Python nor redis-cli nor a C compiler."""
     return Machine(tmp_path)
 
 
@@ -84,16 +84,17 @@ def test_ci_runs_the_test_command_of_the_readme(machine: Machine) -> None:
     assert command == "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/python -m tests\n"
     machine.install_python()
     machine.install("redis-cli", "")
+    machine.install("cc", "")
     assert machine.run_ci() == (0, THE_TESTS)
 
 
 def test_ci_installs_what_is_missing(machine: Machine) -> None:
     machine.install_python()
-    machine.install_apt("ln -s /bin/true $(dirname $0)/redis-cli")
+    machine.install_apt("for name in redis-cli cc; do ln -s /bin/true $(dirname $0)/$name; done")
     machine.install("ln", 'exec /bin/ln "$@"')
     status, said = machine.run_ci()
     assert said[0] == "apt-get update --quiet"
-    assert said[1].endswith(" redis-tools")
+    assert said[1].endswith(" redis-tools gcc libc6-dev")
     assert "python3" not in said[1]
     assert (status, said[2:]) == (0, THE_TESTS)
 
@@ -102,7 +103,7 @@ def test_ci_fails_where_it_cannot_install(machine: Machine) -> None:
     machine.install_apt("exit 100")
     status, said = machine.run_ci()
     assert status == 100
-    assert said[1].endswith(" python3 python3-venv redis-tools")
+    assert said[1].endswith(" python3 python3-venv redis-tools gcc libc6-dev")
     assert not set(THE_TESTS) & set(said)
 
 
