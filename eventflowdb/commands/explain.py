@@ -7,7 +7,7 @@ malformed, the standard library's slower parser finds out more. Neither may deci
 import json
 import re
 from collections.abc import Iterable
-from typing import Any, get_args, get_origin
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -27,6 +27,8 @@ _INDEX = re.compile(r"\[\d+\]")
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _TYPE_WORDS = {
+    "int | str": 'a number of events, "any" or "exists"',  # the version that an append expects
+    "object | array | null": "an object, an array of objects or null",
     "int": "an integer",
     "str": "a string",
     "array": "an array",
@@ -152,10 +154,16 @@ def _step(key: str | int) -> str:
 def _shape_at(path: str, shape: Any) -> Any:
     """The struct that stands at a path such as `events[0]`."""
     for step in _INDEX.sub("", path).split("."):
-        annotation = getattr(shape, "__annotations__", {}).get(step)
-        if get_origin(annotation) is list:
-            shape = get_args(annotation)[0]
+        shape = _find_struct(get_type_hints(shape).get(step)) or shape
     return shape
+
+
+def _find_struct(annotation: Any) -> type[msgspec.Struct] | None:
+    """The struct in an annotation such as `list[EventArgument] | None`."""
+    parts = get_args(annotation)
+    if parts:  # first, since Python 3.10 takes list[...] for a class
+        return next((found for part in parts if (found := _find_struct(part))), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct) else None
 
 
 def _joined(path: str, field: str) -> str:
@@ -163,4 +171,4 @@ def _joined(path: str, field: str) -> str:
 
 
 def _in_words(kinds: str) -> str:
-    return " or ".join(_TYPE_WORDS.get(kind, kind) for kind in kinds.split(" | "))
+    return _TYPE_WORDS.get(kinds) or " or ".join(_TYPE_WORDS.get(kind, kind) for kind in kinds.split(" | "))

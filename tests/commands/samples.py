@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from random import Random
 from typing import Any, NoReturn
 from uuid import UUID
@@ -15,10 +16,12 @@ from eventflowdb.commands.table import COMMANDS
 from eventflowdb.errors import InvalidArgument
 
 STREAM = "5f0c0d8e-8a52-4b3c-9d39-0a2f6f3f7d11"
+OTHER = "9a1b7c52-0d1e-4f6a-8b3c-5d7e9f00a1b2"
 ULID_TEXT = "01JD3V6T0000000000000000AA"
 ULID_BYTES = bytes.fromhex("019347b368000000000000000000014a")
 LARGEST = 2**53 - 1
-EVENT_FIELDS = ("type", "data", "metadata", "causation_id", "correlation_id")
+EVENT_FIELDS = ("type", "data", "metadata", "causation_id", "correlation_id", "tags")
+HALF = "half of a surrogate pair, which is not a Unicode character; send both halves or none"
 
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
@@ -49,22 +52,51 @@ def refusal(command: str, text: str | bytes) -> str:
     raise AssertionError(f"{command} took it for {value}")
 
 
+def stream_refusal(shown: str, path: str = "stream") -> str:
+    """What is said of a stream that is none."""
+    return f"{path}: expected a UUID such as {STREAM} (not the nil UUID), got {shown}"
+
+
+def ulid_refusal(path: str, shown: str) -> str:
+    """What is said of a ULID that is none."""
+    return f"{path}: expected a ULID such as {ULID_TEXT}, got {shown}"
+
+
 def plain(value: Any) -> Any:
     """A decoded argument without its types, and without the size of its text."""
-    fields = msgspec.to_builtins(value, builtin_types=(bytes,))
-    fields.pop("size_bytes", None)
-    return fields
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__ if name != "size_bytes"}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def add_argument(*events: str, stream: str = f'"{STREAM}"', version: str = "0") -> str:
-    """An argument of ADD with these events, all given as JSON."""
-    return f'{{"stream":{stream},"version":{version},"events":[{",".join(events)}]}}'
+def add_argument(*events: str, stream: str = f'"{STREAM}"', version: str = "0", **more: str) -> str:
+    """An argument of ADD, or one append of an ADDMANY, with these events and fields, all given as JSON."""
+    return _object(stream=stream, version=version, events=f"[{','.join(events)}]", **more)
+
+
+def add_many_argument(*appends: str, **more: str) -> str:
+    """An argument of ADDMANY with these appends and fields, all given as JSON."""
+    return _object(appends=f"[{','.join(appends)}]", **more)
 
 
 def event(**fields: str) -> str:
     """An event as JSON; the fields are given as JSON, too."""
-    given = {"type": '"t"', "data": '"d"', **fields}
-    return "{" + ",".join(f'"{name}":{value}' for name, value in given.items()) + "}"
+    return _object(**{"type": '"t"', "data": '"d"', **fields})
+
+
+def _object(**fields: str) -> str:
+    return "{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}"
+
+
+def places(value: Any, path: str = "") -> Iterator[tuple[str, Object]]:
+    """Every object in an argument, with what stands before the names of its fields in a path."""
+    if isinstance(value, Object):
+        yield path, value
+        for name, field in value:
+            yield from places(field, f"{path}{name}.")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from places(item, f"{path.removesuffix('.')}[{index}].")
 
 
 def write_json(value: Any, random: Random) -> str:
@@ -105,9 +137,7 @@ def judged(command: str, text: bytes) -> Any:
         value = json.loads(text.decode(), object_pairs_hook=_without_repeats, parse_constant=_refuse)
     except ValueError as error:
         raise WrongArgument from error
-    if command == "ADD":
-        return _judge_add(value)
-    return _judge_get(value) if command == "GET" else _judge_get_all(value)
+    return _JUDGES[command](value)
 
 
 def _refuse(what: str) -> NoReturn:
@@ -151,29 +181,79 @@ def _ulid(value: Any) -> str:
     return str(value).upper()
 
 
+def _word(value: Any, bytes_max: int) -> str:
+    if not 1 <= len(_text(value).encode()) <= bytes_max:
+        _refuse("empty or too long")
+    return str(value)
+
+
+def _items(value: Any, count_max: int | None = None) -> list[Any]:
+    if not isinstance(value, list) or (count_max is not None and len(value) > count_max):
+        _refuse("not a list, or too long")
+    return value
+
+
 def _judge_add(value: Any) -> Any:
-    stream, version, events = _fields(value, "stream", "version", "events")
-    if not isinstance(events, list) or not events:
+    stream, version, events, unless, request_id = _fields(value, *"stream version events unless request_id".split())
+    if not events:
         _refuse("no events")
+    append = {"stream": stream, "version": version, "events": events}
+    return _judge_appends([append], unless, request_id)
+
+
+def _judge_add_many(value: Any) -> Any:
+    return _judge_appends(*_fields(value, "appends", "unless", "request_id"))
+
+
+def _judge_appends(appends: Any, unless: Any, request_id: Any) -> Any:
+    parts = [_judge_append(item) for item in _items(appends)]
+    if not parts or len({part["stream"] for part in parts}) < len(parts):
+        _refuse("no streams, or one twice")
+    items = [unless] if isinstance(unless, dict) else [] if unless is None else _items(unless, 1000)
+    return {
+        "parts": parts,
+        "unless": [_judge_condition(item) for item in items],
+        "request_id": None if request_id is None else _word(request_id, 128),
+    }
+
+
+def _judge_append(value: Any) -> Any:
+    stream, version, events = _fields(value, "stream", "version", "events")
     return {
         "stream": _stream(stream),
-        "expected_version": _integer(version),
-        "events": [_judge_event(item) for item in events],
+        "expected_version": version if version in ("any", "exists") else _integer(version),
+        "events": [] if events is None else [_judge_event(item) for item in _items(events)],
     }
 
 
 def _judge_event(value: Any) -> Any:
-    kind, data, metadata, causation_id, correlation_id = _fields(value, *EVENT_FIELDS)
-    if not 1 <= len(_text(kind).encode()) <= 255:
-        _refuse("not a type")
-    given = {"type": kind, "data": _text(data)}
-    if metadata is not None:
-        given["metadata"] = _text(metadata)
-    if causation_id is not None:
-        given["causation_id"] = _ulid(causation_id)
-    if correlation_id is not None:
-        given["correlation_id"] = _ulid(correlation_id)
-    return given
+    kind, data, metadata, causation_id, correlation_id, tags = _fields(value, *EVENT_FIELDS)
+    return {
+        "type": _word(kind, 255),
+        "data": _text(data),
+        "metadata": None if metadata is None else _text(metadata),
+        "causation_id": None if causation_id is None else _ulid(causation_id),
+        "correlation_id": None if correlation_id is None else _ulid(correlation_id),
+        "tags": _judge_tags(tags),
+    }
+
+
+def _judge_tags(value: Any) -> list[str]:
+    tags = [] if value is None else [_word(item, 128) for item in _items(value, 32)]
+    if len(set(tags)) < len(tags):
+        _refuse("a tag twice")
+    return tags
+
+
+def _judge_condition(value: Any) -> Any:
+    types, tags, after = _fields(value, "types", "tags", "after")
+    if not types and not tags:
+        _refuse("rules out every event")
+    return {
+        "types": [] if types is None else [_word(item, 255) for item in _items(types, 1000)],
+        "tags": _judge_tags(tags),
+        "after": bytes(16) if after is None else ULID.from_str(_ulid(after)).bytes,
+    }
 
 
 def _judge_get(value: Any) -> Any:
@@ -206,11 +286,13 @@ def _judge_get_all(value: Any) -> Any:
     return {**rest, "start": start.to_bytes(16, "big")}
 
 
+_JUDGES = {"ADD": _judge_add, "ADDMANY": _judge_add_many, "GET": _judge_get, "GETALL": _judge_get_all}
+
 # Texts with much in them that JSON, or the counting of quotes, could stumble over.
 texts = st.text(
     st.one_of(st.sampled_from('"\\/\n\0 é€😀u0{}:,'), st.characters(exclude_categories=["Cs"])), max_size=12
 )
-types = texts.filter(lambda text: 1 <= len(text.encode()) <= 255)
+names = texts.filter(bool)
 integers = st.one_of(st.integers(0, 3), st.integers(0, LARGEST))
 waits = st.one_of(st.integers(0, 3), st.integers(0, 3_600_000))
 either_case = st.sampled_from([str.upper, str.lower])
@@ -224,9 +306,29 @@ def objects(required: dict[str, Any], optional: dict[str, Any]) -> Any:
     return st.fixed_dictionaries(required, optional=given).map(lambda fields: Object(fields.items()))
 
 
-events = objects({"type": types, "data": texts}, {"metadata": texts, "causation_id": ulids, "correlation_id": ulids})
+def name_lists(min_size: int = 0) -> Any:
+    """Lists of names, no two alike."""
+    return st.lists(names, min_size=min_size, max_size=3, unique=True)
+
+
+events = objects(
+    {"type": names, "data": texts},
+    {"metadata": texts, "causation_id": ulids, "correlation_id": ulids, "tags": name_lists()},
+)
+conditions = st.one_of(
+    objects({"types": name_lists(1)}, {"tags": name_lists(), "after": ulids}),
+    objects({"tags": name_lists(1)}, {"types": name_lists(), "after": ulids}),
+)
+guards = {"unless": st.one_of(conditions, st.lists(conditions, max_size=2)), "request_id": names}
+expected_versions = st.one_of(integers, st.sampled_from(["any", "exists"]))
+addressed = {"stream": streams, "version": expected_versions}
+appends = objects(addressed, {"events": st.lists(events, max_size=2)})
 ARGUMENTS = {
-    "ADD": objects({"stream": streams, "version": integers, "events": st.lists(events, min_size=1, max_size=3)}, {}),
+    "ADD": objects({**addressed, "events": st.lists(events, min_size=1, max_size=3)}, guards),
+    "ADDMANY": objects(
+        {"appends": st.lists(appends, min_size=1, max_size=3, unique_by=lambda item: dict(item)["stream"].lower())},
+        guards,
+    ),
     "GET": objects({"stream": streams}, {"version": integers, "limit": integers, "wait_ms": waits}),
     "GETALL": st.one_of(
         objects({}, {"offset": ulids, "limit": integers, "wait_ms": waits}),

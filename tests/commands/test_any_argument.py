@@ -16,9 +16,11 @@ from .samples import (
     Object,
     WrongArgument,
     arguments,
+    conditions,
     decoded,
     event,
     judged,
+    places,
     plain,
     write_json,
 )
@@ -27,15 +29,13 @@ from .samples import (
 def changed(argument: tuple[str, Object], where: int, name: str, value: Any) -> tuple[str, Object]:
     """A right argument with one field more, or another, somewhere."""
     command, whole = argument
-    places = [whole]
-    for _, field in whole:
-        places += [item for item in field if isinstance(item, Object)] if isinstance(field, list) else []
-    place = places[where % len(places)]
+    objects = [place for _, place in places(whole)]
+    place = objects[where % len(objects)]
     place[:] = [*[field for field in place if field[0] != name], (name, value)]
     return command, whole
 
 
-COMMANDS = ("ADD", "GET", "GETALL")
+COMMANDS = ("ADD", "ADDMANY", "GET", "GETALL")
 commands = st.sampled_from(COMMANDS)
 
 # Values that fit some field and not others, and what fits none.
@@ -46,20 +46,41 @@ ids = st.sampled_from(
         *[ULID_TEXT, ULID_TEXT.lower(), "8" + ULID_TEXT[1:], ULID_TEXT[:-1] + "U", "0" * 25 + "ſ"],
     ]
 )
-odd_texts = st.sampled_from(["", "t", "é" * 128, "\ud800", "\udc00\ud800"])
+odd_texts = st.sampled_from(
+    ["", "t", "any", "exists", "é" * 64, "é" * 64 + "a", "é" * 127 + "a", "é" * 128, "\ud800", "\udc00\ud800"]
+)
 scalars = st.one_of(st.none(), st.booleans(), numbers, ids, odd_texts)
 names = st.sampled_from(
-    ["stream", "version", "events", "limit", "offset", "after", "wait_ms", *EVENT_FIELDS, "", "x", "\ud800", "\0"]
+    [
+        *["stream", "version", "events", "limit", "offset", "after", "wait_ms"],
+        *["appends", "unless", "request_id", "types"],
+        *[*EVENT_FIELDS, "", "x", "\ud800", "\0"],
+    ]
+)
+lists_of_texts = st.one_of(
+    st.lists(odd_texts, max_size=3), st.integers(31, 34).map(lambda count: [str(number) for number in range(count)])
 )
 values = st.recursive(
-    st.one_of(scalars, st.text(max_size=5), st.integers()),
+    st.one_of(scalars, st.text(max_size=5), st.integers(), lists_of_texts, conditions),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.lists(st.tuples(names, inner), max_size=6).map(Object)),
     max_leaves=8,
 )
-near_misses = st.builds(changed, arguments, st.integers(0, 3), names, values)
+near_misses = st.builds(changed, arguments, st.integers(0, 11), names, values)
 marks = [bytes([byte]) for byte in b'"\\{}[],:0-.en \n\0\xff\xc3']
 pieces = st.sampled_from(
-    [*marks, b"\\u", b"\\ud800", b'\\"', b"\\\\", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"null", b'"data":', b'"limit":0,']
+    [
+        *marks,
+        b"\\u",
+        b"\\ud800",
+        b'\\"',
+        b"\\\\",
+        b"\xed\xa0\x80",
+        b"\xef\xbb\xbf",
+        b"null",
+        b'"data":',
+        b'"limit":0,',
+        b'"tags":',
+    ]
 )
 
 
@@ -111,5 +132,7 @@ def test_a_text_with_pieces_put_in_and_cut_out(
 @example("GET", b"")
 @example("GETALL", b'{"limit":' + b"9" * 5000 + b"}")
 @example("ADD", event().encode())
+@example("ADDMANY", b'{"appends":[]}')
+@example("ADDMANY", b'{"appends":[{}]}')
 def test_any_bytes(command: str, text: bytes) -> None:
     agree(command, text)

@@ -4,28 +4,17 @@ import json
 
 import pytest
 
-from .samples import LARGEST, STREAM, ULID_TEXT, add_argument, event, refusal
+from .samples import HALF, LARGEST, STREAM, ULID_TEXT, add_argument, event, refusal, stream_refusal, ulid_refusal
 
 NESTED = 100_000
-HALF = "half of a surrogate pair, which is not a Unicode character; send both halves or none"
 IN_PAIRS = "; escapes from \\ud800 to \\udfff have to come in pairs"
 KNOWN = {
-    "ADD": "known are stream, version, events",
+    "ADD": "known are stream, version, events, unless, request_id",
     "GET": "known are stream, version, limit, wait_ms",
     "GETALL": "known are offset, after, limit, wait_ms",
 }
-EVENT_KNOWN = "known are type, data, metadata, causation_id, correlation_id"
-
-
-def stream_refusal(shown: str) -> str:
-    """What is said of a stream that is none."""
-    return f"stream: expected a UUID such as {STREAM} (not the nil UUID), got {shown}"
-
-
-def ulid_refusal(path: str, shown: str) -> str:
-    """What is said of a ULID that is none."""
-    return f"{path}: expected a ULID such as {ULID_TEXT}, got {shown}"
-
+EVENT_KNOWN = "known are type, data, metadata, causation_id, correlation_id, tags"
+A_VERSION = 'expected a number of events, "any" or "exists"'
 
 NOT_JSON: list[tuple[str | bytes, str]] = [
     ("", "the argument is empty; expected a JSON object"),
@@ -213,12 +202,20 @@ WRONG_ADDS: list[tuple[str, str]] = [
     (f'{{"stream":"{STREAM}","version":0,"events":"a"}}', "events: expected an array, got a string"),
     (add_argument(), "events: expected at least one event"),
     (add_argument(stream='"a"'), stream_refusal("'a'")),
-    (add_argument(event(), version="null"), "version: expected an integer, got null"),
-    (add_argument(event(), version="true"), "version: expected an integer, got a boolean"),
-    (add_argument(event(), version='"0"'), "version: expected an integer, got a string"),
+    (add_argument(event(), version="null"), f"version: {A_VERSION}, got null"),
+    (add_argument(event(), version="true"), f"version: {A_VERSION}, got a boolean"),
+    (add_argument(event(), version="{}"), f"version: {A_VERSION}, got an object"),
+    (add_argument(event(), version='["any"]'), f"version: {A_VERSION}, got an array"),
+    (add_argument(event(), version='"0"'), f"version: {A_VERSION}, got '0'"),
+    (add_argument(event(), version='""'), f"version: {A_VERSION}, got ''"),
+    (add_argument(event(), version='"Any"'), f"version: {A_VERSION}, got 'Any'"),
+    (add_argument(event(), version='"exists "'), f"version: {A_VERSION}, got 'exists '"),
+    (add_argument(event(), version=f'"{"x" * 61}"'), f"version: {A_VERSION}, got '{'x' * 60}...'"),
+    (add_argument(event(), version='"\\ud800"'), f"version: holds {HALF}"),
+    (add_argument(event(), version="1e400"), f"version: the number is too large; integers are 0 to {LARGEST}"),
     (add_argument(event(), version="-1"), f"version: expected an integer from 0 to {LARGEST}"),
     (add_argument(event(), version=f"{LARGEST + 1}"), f"version: expected an integer from 0 to {LARGEST}"),
-    (add_argument(event(), version="0.0"), "version: expected an integer, got a number with a fraction or an exponent"),
+    (add_argument(event(), version="0.0"), f"version: {A_VERSION}, got a number with a fraction or an exponent"),
     (add_argument(event(), stream='"\\ud800"'), f"stream: holds {HALF}"),
     (f'{{"\\ud800":1,"stream":"{STREAM}"}}', f"the argument: the name of a field holds {HALF}"),
     ('"\\ud800"', f"the argument: holds {HALF}"),
@@ -270,11 +267,19 @@ def test_a_wrong_id_of_another_event_is_refused_by_its_path(name: str, wrong: st
     [
         ("", "the argument: expected an object, got an array"),
         ('{"stream":', "stream: expected a string, got an "),
-        ('{"version":', "version: expected an integer, got an "),
+        ('{"version":', f"version: {A_VERSION}, got an "),
         ('{"events":', "events"),
         ('{"events":[', "events[0]"),
         ('{"events":[{"data":', "events[0].data: expected a string, got an "),
         ('{"events":[{"metadata":', "events[0].metadata: expected a string or null, got an "),
+        ('{"events":[{"tags":', "events[0].tags"),
+        ('{"events":[{"tags":[', "events[0].tags[0]: expected a string, got an "),
+        ('{"request_id":', "request_id: expected a string or null, got an "),
+        ('{"unless":', "unless"),
+        ('{"unless":[', "unless[0]"),
+        ('{"unless":{"types":', "unless.types"),
+        ('{"unless":[{"tags":[', "unless[0].tags[0]: expected a string, got an "),
+        ('{"unless":[{"x":', "unless[0].x: unknown field"),
         ('{"x":', "x: unknown field"),
         ('{"events":[{"x":', "events[0].x: unknown field"),
         ('{"stream":"\\ud800","stream":', "the argument is not valid JSON: unexpected end of escaped utf-16"),

@@ -11,14 +11,18 @@ from hypothesis import strategies as st
 from .samples import (
     ARGUMENTS,
     LARGEST,
+    OTHER,
     STREAM,
     ULID_TEXT,
     UNHURRIED,
     Object,
     add_argument,
+    add_many_argument,
     arguments,
     decoded,
     event,
+    places,
+    plain,
     refusal,
     write_json,
 )
@@ -62,6 +66,42 @@ REPEATED: list[tuple[str, str, str]] = [
     ("ADD", add_argument('{"type":"\\\\\\\\","data":"\\\\","metadata":null,"metadata":null}'), "events[0].metadata"),
     ("ADD", add_argument('{"type":"t","data":"\\u0022\\u005c","data":"d"}'), "events[0].data"),
     ("ADD", add_argument('{"type":"t","data":",\\"data\\":","data":"d"}'), "events[0].data"),
+    # Versions in words, tags and conditions.
+    ("ADD", add_argument(event(), version='"any"')[:-1] + ',"version":0}', "version"),
+    ("ADD", add_argument(event())[:-1] + ',"version":"exists"}', "version"),
+    ("ADD", add_argument(event(), request_id="null")[:-1] + ',"request_id":"r"}', "request_id"),
+    ("ADD", add_argument(event(), request_id='"r"')[:-1] + ',"request_id":null}', "request_id"),
+    ("ADD", add_argument(event(tags='["a"]')[:-1] + ',"tags":["a"]}'), "events[0].tags"),
+    ("ADD", add_argument(event(tags='["a"]')[:-1] + ',"tags":null}'), "events[0].tags"),
+    ("ADD", add_argument(event(), event(tags="null")[:-1] + ',"t\\u0061gs":[]}'), "events[1].tags"),
+    ("ADD", add_argument(event(), unless="null")[:-1] + ',"unless":[]}', "unless"),
+    ("ADD", add_argument(event(), unless='{"tags":["a"]}')[:-1] + ',"unless":{"tags":["a"]}}', "unless"),
+    ("ADD", add_argument(event(), unless='{"types":["a"],"types":["b"]}'), "unless.types"),
+    ("ADD", add_argument(event(), unless='{"types":null,"tags":["b"],"types":null}'), "unless.types"),
+    ("ADD", add_argument(event(), unless='{"tags":[],"tags":["b"]}'), "unless.tags"),
+    ("ADD", add_argument(event(), unless=f'{{"after":"{ULID_TEXT}","tags":["b"],"after":null}}'), "unless.after"),
+    ("ADD", add_argument(event(), unless='[{"tags":["a"]},{"tags":["b"],"tags":["b"]}]'), "unless[1].tags"),
+    ("ADD", add_argument(event(), unless='[{"after":null,"types":["a"],"after":null}]'), "unless[0].after"),
+    # Several streams.
+    ("ADDMANY", add_many_argument(add_argument())[:-1] + ',"appends":[]}', "appends"),
+    ("ADDMANY", '{"appends":[],' + add_many_argument(add_argument())[1:], "appends"),
+    ("ADDMANY", add_many_argument(add_argument(), unless="null")[:-1] + ',"unless":null}', "unless"),
+    ("ADDMANY", add_many_argument(add_argument(), request_id='"r"')[:-1] + ',"request_id":"r"}', "request_id"),
+    ("ADDMANY", add_many_argument(add_argument()[:-1] + f',"stream":"{OTHER}"}}'), "appends[0].stream"),
+    ("ADDMANY", add_many_argument(add_argument()[:-1] + ',"version":"any"}'), "appends[0].version"),
+    ("ADDMANY", add_many_argument(add_argument()[:-1] + ',"events":null}'), "appends[0].events"),
+    (
+        "ADDMANY",
+        add_many_argument(add_argument(), add_argument(stream=f'"{OTHER}"')[:-1] + ',"events":[]}'),
+        "appends[1].events",
+    ),
+    (
+        "ADDMANY",
+        add_many_argument(add_argument(), add_argument(event(), event()[:-1] + ',"type":"t"}', stream=f'"{OTHER}"')),
+        "appends[1].events[1].type",
+    ),
+    ("ADDMANY", add_many_argument(add_argument(event(tags="[]")[:-1] + ',"tags":[]}')), "appends[0].events[0].tags"),
+    ("ADDMANY", add_many_argument(add_argument(), unless='[{"tags":["a"],"tags":["a"]}]'), "unless[0].tags"),
 ]
 ONCE = [
     event(data='"\\""'),
@@ -75,6 +115,18 @@ ONCE = [
     event(data='",\\"data\\":\\"d\\""'),
     event(metadata='"\\\\"', data='"\\\\"'),
     event(metadata="null", causation_id="null"),
+    event(tags="null"),
+    event(tags="[]"),
+    event(tags='["\\"","\\\\","tags","\\",\\"tags\\":[]"]'),
+]
+GUARDS: list[dict[str, str]] = [
+    {"unless": "null", "request_id": "null"},
+    {"unless": "[]", "request_id": '"\\"\\\\"'},
+    {"unless": '{"types":["a","\\""],"tags":null,"after":null}'},
+    {"unless": f'{{"tags":["\\\\","b"],"types":[],"after":"{ULID_TEXT}"}}'},
+    {"unless": '[{"types":["a"]},{"tags":["a"]},{"types":["a","b"],"tags":["a","\\\\\\""]}]'},
+    {"version": '"any"'},
+    {"version": '"exists"', "request_id": '"version"'},
 ]
 
 
@@ -86,9 +138,26 @@ def test_a_repeated_field_is_named_with_its_path(command: str, text: str, path: 
 @pytest.mark.parametrize("text", ONCE)
 def test_quotes_and_backslashes_in_texts_are_no_fields(text: str) -> None:
     argument = add_argument(text, text)
-    assert decoded("ADD", argument).events == decoded("ADD", argument + " ").events
+    assert decoded("ADD", argument).parts == decoded("ADD", argument + " ").parts
     assert refusal("ADD", argument[:-1] + ',"version":0}') == f"version: {TWICE}"
     assert refusal("ADD", argument[:-1] + ',"x":0}').startswith("x: unknown field")
+
+
+@pytest.mark.parametrize("fields", GUARDS)
+def test_conditions_and_words_are_no_repeated_fields(fields: dict[str, str]) -> None:
+    argument = add_argument(event(), **fields)
+    assert plain(decoded("ADD", argument)) == plain(decoded("ADD", argument + " "))
+    assert refusal("ADD", argument[:-1] + ',"version":0}') == f"version: {TWICE}"
+
+
+@pytest.mark.parametrize("fields", GUARDS)
+@pytest.mark.parametrize("events", ["", ',"events":null', ',"events":[]', f',"events":[{event(tags="[]")}]'])
+def test_appends_to_several_streams_are_no_repeated_fields(fields: dict[str, str], events: str) -> None:
+    guards = {name: value for name, value in fields.items() if name != "version"}
+    appends = [f'{{"stream":"{name}","version":{fields.get("version", 0)}{events}}}' for name in (STREAM, OTHER)]
+    argument = add_many_argument(*appends, **guards)
+    assert plain(decoded("ADDMANY", argument)) == plain(decoded("ADDMANY", argument + " "))
+    assert refusal("ADDMANY", argument[:-1] + ',"appends":[]}') == f"appends: {TWICE}"
 
 
 @UNHURRIED
@@ -98,10 +167,7 @@ def test_any_one_field_given_twice_is_refused_by_its_path(
 ) -> None:
     command, value = argument
     value = value or Object([("limit", 1)])
-    places = [("", value)]
-    if command == "ADD":
-        places += [(f"events[{index}].", item) for index, item in enumerate(dict(value)["events"])]
-    path, place = data.draw(st.sampled_from(places))
+    path, place = data.draw(st.sampled_from(list(places(value))))
     name, old = data.draw(st.sampled_from(place))
     again = data.draw(st.sampled_from([old, *values_like(name)]))
     place.insert(data.draw(st.integers(0, len(place))), (name, again))
@@ -113,9 +179,13 @@ def values_like(name: str) -> list[Any]:
     """Values of a kind that a field may have."""
     if name in ("version", "limit", "wait_ms"):
         return [0, LARGEST]
-    if name in ("metadata", "causation_id", "correlation_id", "offset", "after"):
+    if name in ("metadata", "causation_id", "correlation_id", "offset", "after", "request_id"):
         return [None, '"\\']
-    return [[]] if name == "events" else ["", '\\"', "\\"]
+    if name in ("tags", "types"):
+        return [None, [], ['"\\', "", ""]]
+    if name == "unless":
+        return [None, [], Object(), Object([("after", None)])]
+    return [[]] if name in ("events", "appends") else ["", '\\"', "\\"]
 
 
 def _compact(value: Any) -> str:
@@ -157,4 +227,4 @@ def test_in_a_text_too_long_to_look_at_twice_the_field_is_not_named() -> None:
 
 
 def test_there_are_arguments_of_every_command_to_try() -> None:
-    assert sorted(ARGUMENTS) == ["ADD", "GET", "GETALL"]
+    assert sorted(ARGUMENTS) == ["ADD", "ADDMANY", "GET", "GETALL"]

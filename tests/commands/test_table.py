@@ -23,12 +23,13 @@ CONTRACT: list[tuple[str, int, int, Order]] = [
     ("STREAMCOUNTEST", 1, 1, Order.AT_ONCE),
     ("CHECKSUM", 1, 1, Order.READ),
     ("ADD", 2, 2, Order.APPEND),
+    ("ADDMANY", 2, 2, Order.APPEND),
     ("GET", 2, 2, Order.READ),
     ("GETALL", 1, 2, Order.READ),
 ]
 OF_CONTRACT = {name for name, *_ in CONTRACT}
 ANSWERED_BEFORE_AUTH = {"AUTH", "HELLO", "QUIT", "RESET"}
-WITH_JSON = {"ADD", "GET", "GETALL"}
+WITH_JSON = {"ADD", "ADDMANY", "GET", "GETALL"}
 
 
 @pytest.mark.parametrize(("name", "words_min", "words_max", "order"), CONTRACT)

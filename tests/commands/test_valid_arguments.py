@@ -8,16 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventflowdb.commands.arguments import EVERYTHING, LogRead, StreamRead
-from eventflowdb.events import Append, NewEvent
+from eventflowdb.events import ANY, EXISTS, Append, ExpectedVersion, NewEvent, StreamAppend, Unless
 
 from .samples import (
     LARGEST,
+    OTHER,
     STREAM,
     ULID_BYTES,
     ULID_TEXT,
     UNHURRIED,
     Object,
     add_argument,
+    add_many_argument,
     arguments,
     decoded,
     event,
@@ -27,6 +29,7 @@ from .samples import (
 )
 
 MAXIMAL_ULID = "7" + "Z" * 25
+LETTERS = [chr(ord("A") + number) for number in range(32)]
 ULID_AFTER_BYTES = ULID_BYTES[:-1] + bytes([ULID_BYTES[-1] + 1])
 
 READS: list[tuple[str, str, Any]] = [
@@ -85,6 +88,53 @@ EVENTS: list[tuple[str, NewEvent]] = [
         event(causation_id=f'"{MAXIMAL_ULID.lower()}"', correlation_id=f'"{"0" * 26}"', metadata='"m"'),
         NewEvent(type="t", data="d", metadata="m", causation_id=MAXIMAL_ULID, correlation_id="0" * 26),
     ),
+    (event(tags="null"), NewEvent(type="t", data="d")),
+    (event(tags="[]"), NewEvent(type="t", data="d")),
+    (event(tags='["b","a","A"]'), NewEvent(type="t", data="d", tags=("b", "a", "A"))),
+    (event(tags='["\\u0000",",","\\""]'), NewEvent(type="t", data="d", tags=("\0", ",", '"'))),
+    (
+        event(tags=json.dumps(["a" * 128, "é" * 64, "😀" * 32])),
+        NewEvent(type="t", data="d", tags=("a" * 128, "é" * 64, "😀" * 32)),
+    ),
+    (event(tags=json.dumps(LETTERS)), NewEvent(type="t", data="d", tags=tuple(LETTERS))),
+    (
+        event(metadata='"m"', tags='["a"]', causation_id=f'"{ULID_TEXT}"'),
+        NewEvent(type="t", data="d", metadata="m", causation_id=ULID_TEXT, tags=("a",)),
+    ),
+]
+UNLESS: list[tuple[str, tuple[Unless, ...]]] = [
+    ("null", ()),
+    ("[]", ()),
+    ('{"types":["a"]}', (Unless(types=("a",)),)),
+    ('{"tags":["b","a"]}', (Unless(tags=("b", "a")),)),
+    ('[{"tags":["b","a"]}]', (Unless(tags=("b", "a")),)),
+    ('{"types":["a","b"],"tags":["c"]}', (Unless(("a", "b"), ("c",)),)),
+    ('{"types":["a"],"tags":[],"after":null}', (Unless(("a",)),)),
+    ('{"types":null,"tags":["c"]}', (Unless((), ("c",)),)),
+    (f'{{"types":["a"],"after":"{ULID_TEXT}"}}', (Unless(("a",), (), ULID_BYTES),)),
+    (f'{{"types":["a"],"after":"{ULID_TEXT.lower()}"}}', (Unless(("a",), (), ULID_BYTES),)),
+    (f'{{"types":["a"],"after":"{MAXIMAL_ULID}"}}', (Unless(("a",), (), b"\xff" * 16),)),
+    ('[{"types":["a"]},{"types":["a"]},{"tags":["b"]}]', (Unless(("a",)), Unless(("a",)), Unless((), ("b",)))),
+    (json.dumps({"types": ["a" * 255, "é" * 127], "tags": ["é" * 64]}), (Unless(("a" * 255, "é" * 127), ("é" * 64,)),)),
+    (json.dumps({"tags": LETTERS}), (Unless((), tuple(LETTERS)),)),
+    (json.dumps({"types": ["a"] * 1000}), (Unless(("a",) * 1000),)),
+    (json.dumps([{"types": ["a"]}] * 1000), (Unless(("a",)),) * 1000),
+]
+APPENDS: list[tuple[str, list[StreamAppend]]] = [
+    (f'{{"stream":"{STREAM}","version":0}}', [StreamAppend(STREAM, 0, [])]),
+    (f'{{"stream":"{STREAM}","version":"any","events":null}}', [StreamAppend(STREAM, ANY, [])]),
+    (f'{{"stream":"{STREAM.upper()}","version":"exists","events":[]}}', [StreamAppend(STREAM, EXISTS, [])]),
+    (
+        add_argument(event(), event(data='"e"'), version="3") + "," + add_argument(stream=f'"{OTHER}"', version="7"),
+        [
+            StreamAppend(STREAM, 3, [NewEvent(type="t", data="d"), NewEvent(type="t", data="e")]),
+            StreamAppend(OTHER, 7, []),
+        ],
+    ),
+    (
+        ",".join(add_argument(event(tags='["a"]'), stream=f'"{name}"', version='"any"') for name in (OTHER, STREAM)),
+        [StreamAppend(name, ANY, [NewEvent(type="t", data="d", tags=("a",))]) for name in (OTHER, STREAM)],
+    ),
 ]
 
 
@@ -96,12 +146,44 @@ def test_a_read_is_taken_as_this(command: str, text: str, read: object) -> None:
 @pytest.mark.parametrize(("text", "expected"), EVENTS)
 def test_an_event_is_taken_as_this(text: str, expected: NewEvent) -> None:
     argument = add_argument(text)
-    assert decoded("ADD", argument) == Append(STREAM, 0, [expected], len(argument.encode()))
+    assert decoded("ADD", argument) == Append.to_stream(STREAM, 0, [expected], len(argument.encode()))
 
 
 def test_events_keep_their_order() -> None:
     argument = add_argument(*[text for text, _ in EVENTS], version="12", stream=f'"{STREAM.upper()}"')
-    assert decoded("ADD", argument) == Append(STREAM, 12, [value for _, value in EVENTS], len(argument.encode()))
+    events = [value for _, value in EVENTS]
+    assert decoded("ADD", argument) == Append.to_stream(STREAM, 12, events, len(argument.encode()))
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [('"any"', ANY), ('"exists"', EXISTS), ('"\\u0061ny"', ANY), ("0", 0), ("-0", 0), (str(LARGEST), LARGEST)],
+)
+def test_an_expected_version_is_taken_as_this(version: str, expected: ExpectedVersion) -> None:
+    argument = add_argument(event(), version=version)
+    plain_event = NewEvent(type="t", data="d")
+    assert decoded("ADD", argument) == Append.to_stream(STREAM, expected, [plain_event], len(argument))
+
+
+@pytest.mark.parametrize(("text", "unless"), UNLESS)
+def test_a_condition_on_the_log_is_taken_as_this(text: str, unless: tuple[Unless, ...]) -> None:
+    assert decoded("ADD", add_argument(event(), unless=text)).unless == unless
+    assert decoded("ADDMANY", add_many_argument(add_argument(), unless=text)).unless == unless
+
+
+@pytest.mark.parametrize(
+    ("text", "request_id"),
+    [("null", None), ('"r"', "r"), ('"\\u0000"', "\0"), (f'"{"a" * 128}"', "a" * 128), (f'"{"é" * 64}"', "é" * 64)],
+)
+def test_a_request_id_is_taken_as_it_is(text: str, request_id: str | None) -> None:
+    assert decoded("ADD", add_argument(event(), request_id=text)).request_id == request_id
+    assert decoded("ADDMANY", add_many_argument(add_argument(), request_id=text)).request_id == request_id
+
+
+@pytest.mark.parametrize(("text", "parts"), APPENDS)
+def test_appends_to_several_streams_are_taken_as_these(text: str, parts: list[StreamAppend]) -> None:
+    argument = f'{{"appends":[{text}]}}'
+    assert decoded("ADDMANY", argument) == Append(parts, len(argument))
 
 
 def test_getall_without_an_argument_is_getall_with_an_empty_one() -> None:
@@ -120,9 +202,14 @@ def test_a_right_argument_is_taken_however_it_is_written(argument: tuple[str, Ob
 @given(arguments, st.booleans())
 def test_a_right_argument_is_taken_as_json_libraries_write_it(argument: tuple[str, Object], are_escaped: bool) -> None:
     command, value = argument
-    fields: dict[str, Any] = {
-        name: [dict(item) for item in field] if isinstance(field, list) else field for name, field in value
-    }
+    fields = as_dicts(value)
     for separators in ((",", ":"), (", ", ": ")):
         text = json.dumps(fields, ensure_ascii=are_escaped, separators=separators).encode()
         assert plain(decoded(command, text)) == judged(command, text)
+
+
+def as_dicts(value: Any) -> Any:
+    """An argument as a program holds it before it is written."""
+    if isinstance(value, Object):
+        return {name: as_dicts(field) for name, field in value}
+    return [as_dicts(item) for item in value] if isinstance(value, list) else value
