@@ -31,6 +31,7 @@ from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.idleness import IdleTimeout
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads, off_thread
+from eventflowdb.service.verification import Checks, start_process
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.folder import DataFolder
 from eventflowdb.storage.lmdb_store import LmdbStore
@@ -104,6 +105,10 @@ class EventflowService(Service):
         database = Database(self._store, self._writer, reads, self._estimates, notices)
         clients = Clients(self._fit_clients())
         budget = InflightBudget(settings.max_inflight_bytes, self._reactor)
+        # The process of a check needs no secrets.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PASSWORD")}
+        start_check = start_process(self._reactor, settings.data.resolve(), environment)
+        self._checks = Checks(start_check, self._store.environment.env.reader_check, time.perf_counter)
         self._dispatcher = assemble(
             settings,
             database,
@@ -111,6 +116,7 @@ class EventflowService(Service):
             budget,
             time.perf_counter,
             self._reactor,
+            self._checks,
             port=self._listener.getsockname()[1],
             stop=self._stop_soon,
         )
@@ -151,6 +157,7 @@ class EventflowService(Service):
         # For a moment requests on their way here are told that the server goes, rather than cut off.
         self._dispatcher.shut_down()
         await deferLater(self._reactor, SHUTDOWN_NOTICE_SECONDS)
+        check_stopped = self._checks.stop()
         connections = list(self._factory.connections)
         for connection in connections:
             connection.finish()
@@ -158,6 +165,7 @@ class EventflowService(Service):
         await DeferredList([connection.when_lost() for connection in connections])
         if grace.active():
             grace.cancel()
+        await check_stopped
         await self._writer.when_idle()
         await self._estimates.stop()
         self._read_threads.stop()

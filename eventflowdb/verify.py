@@ -24,7 +24,15 @@ import humanize
 import msgspec
 
 from eventflowdb.errors import CorruptRecord, StartRefused
-from eventflowdb.storage.verify import Check, Report, Verification, check_events, check_pages, open_to_check
+from eventflowdb.storage.verify import (
+    Check,
+    Report,
+    Update,
+    Verification,
+    check_events,
+    check_pages,
+    open_to_check,
+)
 
 SOUND, DAMAGED, UNKNOWN = 0, 1, 2
 _PROGRESS_SECONDS = 0.1
@@ -33,14 +41,6 @@ _PAGES_SHARE = 1 / 3
 """How much of all work the check of the pages is, about."""
 _FATAL_SIGNALS = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 """What a damaged page does to a process that believes it."""
-
-
-class Update(msgspec.Struct, omit_defaults=True):
-    """What a check tells while it runs: how much is done, from 0 to 1; at its end the report, or why there is none."""
-
-    done: float = 0.0
-    report: Report | None = None
-    refusal: str | None = None
 
 
 class Checker:

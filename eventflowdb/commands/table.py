@@ -127,6 +127,15 @@ _SPECS = (
         hint='{"offset","after","limit","wait_ms"}',
     ),
     CommandSpec(
+        "VERIFY",
+        "Check the whole database, in a process beside the server; one check at a time.",
+        "-",
+        "map (in RESP2 an array of names and values): events, streams, pages, bytes, seconds, checksum, and problem, "
+        "the first thing that is wrong or null",
+        Order.READ,
+        group=Group.SERVER,
+    ),
+    CommandSpec(
         "HELLO",
         "Introduce the client and choose the protocol.",
         "`[2|3 [AUTH <user> <password>] [SETNAME <name>]]`",

@@ -15,6 +15,7 @@ from eventflowdb.service.information import Information
 from eventflowdb.service.operations import Operations
 from eventflowdb.service.responders import Responders
 from eventflowdb.service.statistics import Statistics
+from eventflowdb.service.verification import Checks
 from eventflowdb.service.waits import Waits
 
 
@@ -25,17 +26,19 @@ def assemble(
     budget: InflightBudget,
     seconds: Callable[[], float],
     clock: IReactorTime,
+    checks: Checks,
     *,
     port: int,
     stop: Callable[[], None],
 ) -> Dispatcher:
     """Put a dispatcher together.
 
-    seconds: a monotonic clock; clock: for what happens later; port: where it listens; stop: ends the server, soon.
+    seconds: a monotonic clock; clock: for what happens later; checks: those of VERIFY; port: where it listens;
+    stop: ends the server, soon.
     """
     access, statistics = Access(settings.password), Statistics()
     waits = Waits(database, clock)
-    information = Information(settings, port, database, clients, waits, statistics, budget, seconds)
+    information = Information(settings, port, database, clients, waits, checks, statistics, budget, seconds)
     stored = Responders(database, waits, seconds)
     handshake = Handshake(access, clients, seconds)
     operations = Operations(settings, information, clients, statistics, stop)
@@ -55,6 +58,7 @@ def assemble(
         "ADDMANY": stored.add,
         "GET": stored.get,
         "GETALL": stored.get_all,
+        "VERIFY": checks.verify,
         "HELLO": handshake.hello,
         "CLIENT": handshake.client,
         "SELECT": handshake.select,

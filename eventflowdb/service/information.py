@@ -17,6 +17,7 @@ from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
 from eventflowdb.service.database import Database
 from eventflowdb.service.statistics import CommandCount, Statistics
+from eventflowdb.service.verification import Checks
 from eventflowdb.service.waits import Waits
 from eventflowdb.storage.environment import id_text
 
@@ -37,6 +38,7 @@ class Information:
         database: Database,
         clients: Clients,
         waits: Waits,
+        checks: Checks,
         statistics: Statistics,
         budget: InflightBudget,
         seconds: Callable[[], float],
@@ -45,6 +47,7 @@ class Information:
         self._database = database
         self._clients = clients
         self._waits = waits
+        self._checks = checks
         self._statistics = statistics
         self._budget = budget
         self._seconds = seconds
@@ -187,6 +190,7 @@ class Information:
             "commit_usec_p50": f"{commits.percentile(50) * 1e6:.0f}",
             "commit_usec_p99": f"{commits.percentile(99) * 1e6:.0f}",
             "commit_usec_max": f"{commits.seconds_max * 1e6:.0f}",
+            **self._checks.facts(),
         }
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import msgspec
 
 from eventflowdb.errors import CorruptRecord, StartRefused
 from eventflowdb.ids import ULID_BYTES
@@ -67,6 +68,14 @@ class Report:
     byte_count: int = 0
     checksum: str = EMPTY_HEAD.checksum.hex()
     first_problem: str | None = None
+
+
+class Update(msgspec.Struct, omit_defaults=True):
+    """What a check tells while it runs: how much is done, from 0 to 1; at its end the report, or why there is none."""
+
+    done: float = 0.0
+    report: Report | None = None
+    refusal: str | None = None
 
 
 def open_to_check(folder: Path) -> Any:

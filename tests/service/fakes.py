@@ -25,6 +25,7 @@ from eventflowdb.service.database import Database
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
+from eventflowdb.service.verification import CheckListener, Checks
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.lmdb_store import Chunk, LmdbStore
 
@@ -97,6 +98,18 @@ class SteppedPool:
     def fail(self, error: Exception) -> None:
         """Let the oldest read fail."""
         self.reads.popleft().done.errback(Failure(error))
+
+
+class FakeCheckProcess:
+    """The process of a VERIFY: it writes and ends as the test says."""
+
+    def __init__(self, listener: CheckListener) -> None:
+        self.listener = listener
+        self.terminations = 0
+
+    def terminate(self) -> None:
+        """Count it."""
+        self.terminations += 1
 
 
 class FakeLine:
@@ -195,6 +208,10 @@ class SteppedServer:
         self.budget = InflightBudget(max_inflight_bytes, self.clock)
         self.clients = Clients(clients_max)
         self.stops = 0
+        self.check_processes: list[FakeCheckProcess] = []
+        self.forgotten = 0
+        """How often readers that have ended were cleared away."""
+        self.checks = Checks(self._start_check, self._forget_readers, self.clock.seconds)
         given = {"DATA": str(folder), "MAX_REQUEST_BYTES": str(max_request_bytes)}
         if password is not None:
             given["PASSWORD"] = password
@@ -205,9 +222,18 @@ class SteppedServer:
             self.budget,
             self.clock.seconds,
             self.clock,
+            self.checks,
             port=6543,
             stop=self._note_stop,
         )
+
+    def _start_check(self, listener: CheckListener) -> "FakeCheckProcess":
+        process = FakeCheckProcess(listener)
+        self.check_processes.append(process)
+        return process
+
+    def _forget_readers(self) -> None:
+        self.forgotten += 1
 
     def _note_stop(self) -> None:
         self.stops += 1
