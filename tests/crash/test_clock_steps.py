@@ -26,7 +26,7 @@ def test_ids_grow_and_times_never_fall_whatever_the_clock_does(start_server: Sta
     chance = seeded()
     stream, count = str(uuid.uuid4()), 0
     control = shim.control
-    for _ in range(rounds(3)):
+    for _ in range(rounds(2)):
         server = start_server(**shim.variables())
         with server.connect() as connection:
             for _ in range(30):

@@ -51,7 +51,7 @@ class Crowd:
 
 def test_what_sixteen_clients_were_told_has_an_order_that_explains_it(start_server: StartServer) -> None:
     chance = seeded()
-    for round_number in range(rounds(3)):
+    for round_number in range(rounds(2)):
         data = f"data{round_number}"
         crowd, history = Crowd(chance), History()
         for _ in range(2):

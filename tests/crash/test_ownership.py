@@ -39,7 +39,7 @@ def test_of_servers_started_at_once_on_one_folder_one_serves_and_the_others_say_
 ) -> None:
     chance = seeded()
     stream, count = str(uuid.uuid4()), 0
-    for _ in range(rounds(4)):
+    for _ in range(rounds(3)):
         servers = [start_server() for _ in range(chance.choice((2, 2, 3)))]
         (serving,) = the_serving(servers)
         for server in servers:

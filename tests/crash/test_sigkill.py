@@ -85,7 +85,7 @@ def test_every_answered_event_survives_sigkill(start_server: StartServer) -> Non
     numbers = count()
     history, folder, total = History(), count(), 0
     data = f"data{next(folder)}"
-    for round_number in range(rounds(8)):
+    for round_number in range(rounds(5)):
         if chance.random() < 0.3:
             kill_while_starting(start_server(DATA=data), chance)
         server = start_server(DATA=data)
