@@ -1,36 +1,40 @@
 """The asyncio client: one coroutine method per command, over redis-py's connections.
 
-Of redis-py its connections and its pool are used, and not its `Redis`: that one repeats commands by itself, an ADD
-too, when a connection breaks or a reply is late. Here a request is sent once, in one place.
+Of redis-py its connections and its pool are used, and not its `Redis`: that one repeats every command by itself, when
+a connection breaks or a reply is late. Here what may be repeated is decided in one place, `retries`.
 Needs the extra: pip install 'eventflowdb[redis]'. Works with redis-py 5 to 8.
 """
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 from uuid import UUID
 
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from eventflowdb.client import exchanges
-from eventflowdb.client.exchanges import Checksum, Exchange, Size
+from eventflowdb.client.appends import FRESH, RequestId, StreamAppend
+from eventflowdb.client.exchanges import Checksum, Exchange, Size, UnlessGiven
 from eventflowdb.client.redis_errors import FAILURES, failure_of
-from eventflowdb.client.refusals import ConnectionLost, NotConnected
-from eventflowdb.errors import InvalidArgument
-from eventflowdb.events import NewEvent, RecordedEvent
+from eventflowdb.client.refusals import ClientClosed, ConnectionLost
+from eventflowdb.client.retries import Attempts
+from eventflowdb.errors import EventflowError
+from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
 
 PORT_DEFAULT = 6543
 PAGE_EVENTS_DEFAULT = 1000
+FOLLOW_WAIT_MS_DEFAULT = 20_000
 POOL_SIZE_DEFAULT = 10
 
 T = TypeVar("T")
 
-_COMMAND_NAME = inspect.signature(BlockingConnectionPool.get_connection).parameters.get("command_name")
+_COMMAND_NAME = inspect.signature(ConnectionPool.get_connection).parameters.get("command_name")
 _TAKING: tuple[str, ...] = ("_",) if _COMMAND_NAME and _COMMAND_NAME.default is inspect.Parameter.empty else ()
 """What the pool wants to be given for a connection: a word that it ignores, up to redis-py 5.2."""
 
@@ -53,9 +57,8 @@ class Connections:
         reply_timeout_seconds: float | None,
     ) -> None:
         # All that redis-py has by default to send something twice, or unasked, is off.
-        self._pool: Any = BlockingConnectionPool(
+        self._pool: Any = ConnectionPool(
             max_connections=pool_size,
-            timeout=None,
             host=host,
             port=port,
             password=password,
@@ -68,29 +71,23 @@ class Connections:
             health_check_interval=0,
             retry=Retry(NoBackoff(), 0),
         )
+        self._reply_timeout_seconds = reply_timeout_seconds
+        # redis-py's own pool that waits hangs, up to version 5.0.1, when it cannot connect.
+        self._places = asyncio.Semaphore(pool_size)
         self._is_closed = False
 
-    async def request(self, words: Sequence[bytes]) -> object:
-        """Send one request, once, and give the reply; errors in it are as redis-py has them."""
-        connection = await self._take()
-        try:
-            await connection.send_command(*words)
-            return await connection.read_response()
-        except ResponseError as error:
-            raise failure_of(error, was_sent=True) from error
-        except FAILURES as error:
-            await connection.disconnect()
-            raise failure_of(error, was_sent=True) from error
-        except BaseException:
-            # The task was cancelled: the reply is still to come, and must not be taken for the next one.
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await self._give_back(connection)
+    async def request(self, words: Sequence[bytes], wait_seconds: float = 0.0) -> object:
+        """Send one request, once, and give the reply; errors in it are as redis-py has them.
+
+        wait_seconds: for how long the server may wait before it replies.
+        """
+        async with self._places:
+            return await self._request(words, wait_seconds)
 
     async def connect(self) -> None:
         """Make a first connection, or fail."""
-        await self._give_back(await self._take())
+        async with self._places:
+            await self._give_back(await self._take())
 
     async def drop_idle(self) -> None:
         """Close what is not in use: where one connection turned out to be lost, others may be too."""
@@ -106,10 +103,37 @@ class Connections:
         self._is_closed = True
         await self._pool.disconnect()
 
+    async def _request(self, words: Sequence[bytes], wait_seconds: float) -> object:
+        connection = await self._take()
+        try:
+            await connection.send_command(*words)
+            return await self._read_reply(connection, wait_seconds)
+        except ResponseError as error:
+            raise failure_of(error, was_sent=True) from error
+        except FAILURES as error:
+            await connection.disconnect()
+            raise failure_of(error, was_sent=True) from error
+        except BaseException:
+            # The task was cancelled: the reply is still to come, and must not be taken for the next one.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await self._give_back(connection)
+
+    async def _read_reply(self, connection: Any, wait_seconds: float) -> object:
+        """The reply, for which the server may take longer than the connection's own timeout is."""
+        timeout = self._reply_timeout_seconds
+        if timeout is None or not wait_seconds:
+            return await connection.read_response()
+        reply = await connection.read_response(timeout=wait_seconds + timeout)
+        if reply is None:
+            raise RedisTimeoutError(f"no reply within {wait_seconds + timeout} seconds")
+        return reply
+
     async def _take(self) -> Any:
-        """A connection in step with the server. Waits until one is free; raises NotConnected, or what was refused."""
+        """A connection in step with the server; raises NotConnected, or what was refused."""
         if self._is_closed:
-            raise NotConnected.because("the client was disconnected")
+            raise ClientClosed.because("the client was disconnected")
         try:
             return await self._pool.get_connection(*_TAKING)
         except FAILURES as error:
@@ -128,8 +152,10 @@ class EventflowClient:
     reply's own code, for a code not among them; ConnectionLost if the connection went away before the reply came, so
     that nobody knows whether the request was carried out; NotConnected if it was never sent; UnexpectedReply if the
     server does not answer as an EventflowDB does; InvalidArgument already here for a string that UTF-8 cannot carry.
-    Of all methods only `add` changes anything, and it sends its request once. The others are sent once more when
-    their connection turns out to be lost, unless the reply was overdue.
+
+    What can do no harm is repeated, up to three times within two seconds: when the server answers TRYAGAIN, and when
+    the connection breaks before the reply, a read and an append with a request_id. Every append has one unless it is
+    turned off: it is stored once, and answered with what was stored. An overdue reply ends the attempts.
 
     It belongs to the event loop that it was made in; any number of its tasks may share it.
     """
@@ -139,64 +165,87 @@ class EventflowClient:
 
     async def ping(self, message: str | None = None) -> str:
         """The message, or "PONG"."""
-        return await self._read(exchanges.ping(message))
+        return await self._do(exchanges.ping(message))
 
     async def version(self) -> str:
         """The server's version, SemVer."""
-        return await self._read(exchanges.version())
+        return await self._do(exchanges.version())
 
     async def uptime(self) -> str:
         """How long the server has been running, in words."""
-        return await self._read(exchanges.uptime())
+        return await self._do(exchanges.uptime())
 
     async def size(self) -> Size:
         """The size of the database: bytes, and the same in words."""
-        return await self._read(exchanges.size())
+        return await self._do(exchanges.size())
 
     async def event_count(self) -> int:
         """How many events the log holds."""
-        return await self._read(exchanges.event_count())
+        return await self._do(exchanges.event_count())
 
     async def stream_count(self) -> int:
         """How many streams there are."""
-        return await self._read(exchanges.stream_count())
+        return await self._do(exchanges.stream_count())
 
     async def event_count_estimate(self) -> int:
         """How many events the log held when the server last looked, about a second ago."""
-        return await self._read(exchanges.event_count_estimate())
+        return await self._do(exchanges.event_count_estimate())
 
     async def stream_count_estimate(self) -> int:
         """How many streams there were when the server last looked, about a second ago."""
-        return await self._read(exchanges.stream_count_estimate())
+        return await self._do(exchanges.stream_count_estimate())
 
     async def checksum(self) -> Checksum:
         """The latest event's id and the checksum of the log up to it; of an empty log, all zeros."""
-        return await self._read(exchanges.checksum())
+        return await self._do(exchanges.checksum())
 
-    async def add(self, stream: str | UUID, version: int, events: Sequence[NewEvent]) -> list[RecordedEvent]:
+    async def add(
+        self,
+        stream: str | UUID,
+        version: ExpectedVersion,
+        events: Sequence[NewEvent],
+        *,
+        unless: UnlessGiven = None,
+        request_id: RequestId = FRESH,
+    ) -> list[RecordedEvent]:
         """Store events at the end of a stream, all or none; gives them as stored once they are on disk.
 
-        version: how many events the stream holds already, 0 for a new one. Raises WrongExpectedVersion if it holds
-        another number; ConnectionLost when it is unknown whether they were stored. It is never sent a second time.
+        version: how many events the stream holds already, 0 for a new one; "any", or "exists" for at least one.
+        unless: what must not be in the log. request_id: None sends the request without one, and once.
+        Raises WrongExpectedVersion or UnlessMatched if a condition does not hold; RequestConflict if the request_id was
+        given to another append; ConnectionLost when it is unknown whether they were stored.
         """
-        return await self._send(exchanges.add(stream, version, events))
+        return await self._do(exchanges.add(stream, version, events, unless=unless, request_id=request_id))
 
-    async def get(self, stream: str | UUID, version: int = 0, limit: int = 0) -> list[RecordedEvent]:
+    async def add_many(
+        self, appends: Sequence[StreamAppend], *, unless: UnlessGiven = None, request_id: RequestId = FRESH
+    ) -> list[RecordedEvent]:
+        """Store events at the ends of several streams, all or none; otherwise as `add`.
+
+        An append without events checks its stream and leaves it alone. Gives all events in order.
+        """
+        return await self._do(exchanges.add_many(appends, unless=unless, request_id=request_id))
+
+    async def get(
+        self, stream: str | UUID, version: int = 0, limit: int = 0, *, wait_ms: int = 0
+    ) -> list[RecordedEvent]:
         """A stream's events after its first `version`, at most `limit`; 0 means all.
 
-        An empty list where there are none, also for a stream that does not exist.
+        An empty list where there are none, also for a stream that does not exist; but first the server waits for
+        one, up to `wait_ms` (at most an hour).
         """
-        return await self._read(exchanges.get(stream, version, limit))
+        return await self._do(exchanges.get(stream, version, limit, wait_ms=wait_ms))
 
     async def get_all(
-        self, *, offset: str | None = None, after: str | None = None, limit: int | None = None
+        self, *, offset: str | None = None, after: str | None = None, limit: int | None = None, wait_ms: int = 0
     ) -> list[RecordedEvent]:
         """Events in the order of the log, at most `limit` (absent or 0: 100).
 
         They begin with the event whose id is `offset`, or with the one past the id `after`; the server refuses
-        both at once. Fewer than `limit` means that the log ended there.
+        both at once. Fewer than `limit` means that the log ended there. Where there are none the server first waits
+        for one, up to `wait_ms` (at most an hour).
         """
-        return await self._read(exchanges.get_all(offset=offset, after=after, limit=limit))
+        return await self._do(exchanges.get_all(offset=offset, after=after, limit=limit, wait_ms=wait_ms))
 
     async def read_all(
         self, *, after: str | None = None, page_events: int = PAGE_EVENTS_DEFAULT
@@ -207,8 +256,7 @@ class EventflowClient:
         your events are.
         To go on later, keep the id of the last event you are done with. Raises what `get_all` raises.
         """
-        if page_events < 1:
-            raise InvalidArgument(f"page_events: expected at least 1, got {page_events}")
+        exchanges.check_page_events(page_events)
         while True:
             page = await self.get_all(after=after, limit=page_events)
             for event in page:
@@ -216,6 +264,26 @@ class EventflowClient:
             if len(page) < page_events:
                 return
             after = page[-1].id
+
+    async def follow(
+        self,
+        *,
+        after: str | None = None,
+        page_events: int = PAGE_EVENTS_DEFAULT,
+        wait_ms: int = FOLLOW_WAIT_MS_DEFAULT,
+    ) -> AsyncIterator[RecordedEvent]:
+        """Every event of the log past the id `after`, in order, and then each that comes; it never ends by itself.
+
+        As `read_all`, but where the log ends it waits for more, asking anew every `wait_ms` (at least 1).
+        """
+        exchanges.check_page_events(page_events)
+        exchanges.check_follow_wait(wait_ms)
+        while True:
+            page = await self.get_all(after=after, limit=page_events, wait_ms=wait_ms)
+            for event in page:
+                yield event
+            if page:
+                after = page[-1].id
 
     async def disconnect(self) -> None:
         """Close: requests under way are still answered, others fail with NotConnected."""
@@ -233,21 +301,21 @@ class EventflowClient:
     ) -> None:
         await self.disconnect()
 
-    async def _read(self, exchange: Exchange[T]) -> T:
-        """A request that changes nothing: if its connection turns out to be lost, it is sent once more."""
-        try:
-            return await self._send(exchange)
-        except NotConnected:
-            raise
-        except ConnectionLost as lost:
-            if isinstance(lost.__cause__, RedisTimeoutError):
-                raise
-            await self._connections.drop_idle()
-            return await self._send(exchange)
+    async def _do(self, exchange: Exchange[T]) -> T:
+        """One request, repeated where that can do no harm."""
+        attempts = Attempts(exchange)
+        while True:
+            try:
+                return await self._send(exchange)
+            except EventflowError as error:
+                pause = attempts.pause_after(error)
+                if isinstance(error, ConnectionLost):
+                    await self._connections.drop_idle()
+            await asyncio.sleep(pause)
 
     async def _send(self, exchange: Exchange[T]) -> T:
         """One request, sent once."""
-        reply = await self._connections.request(exchange.words)
+        reply = await self._connections.request(exchange.words, exchange.wait_seconds)
         try:
             return exchange.decode(reply)
         except RedisError as error:
@@ -271,8 +339,8 @@ async def connect(
     password: None if the server asks for none. It is sent anew on every connection.
     pool_size: the most connections at once; a task that finds all of them in use waits.
     connect_timeout_seconds: for one attempt to connect.
-    reply_timeout_seconds: when the server sends nothing for so long in the middle of a request, its connection is
-    closed and it raises ConnectionLost; None waits for ever.
+    reply_timeout_seconds: when a reply, whole, takes longer than this, its connection is closed and its request raises
+    ConnectionLost; None waits for ever. A read's `wait_ms` comes on top.
     """
     client = connect_lazily(
         host,

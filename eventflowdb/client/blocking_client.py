@@ -1,11 +1,12 @@
 """The blocking client: one method per command, over redis-py's connections.
 
-Of redis-py its connections and its pool are used, and not its `Redis`: that one repeats commands by itself, an ADD
-too, when a connection breaks or a reply is late. Here a request is sent once, in one place.
+Of redis-py its connections and its pool are used, and not its `Redis`: that one repeats every command by itself, when
+a connection breaks or a reply is late. Here what may be repeated is decided in one place, `retries`.
 Needs the extra: pip install 'eventflowdb[redis]'. Works with redis-py 5 to 8.
 """
 
 import inspect
+import time
 from collections.abc import Iterator, Sequence
 from threading import BoundedSemaphore
 from types import TracebackType
@@ -19,14 +20,17 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from eventflowdb.client import exchanges
-from eventflowdb.client.exchanges import Checksum, Exchange, Size
+from eventflowdb.client.appends import FRESH, RequestId, StreamAppend
+from eventflowdb.client.exchanges import Checksum, Exchange, Size, UnlessGiven
 from eventflowdb.client.redis_errors import FAILURES, failure_of
-from eventflowdb.client.refusals import ConnectionLost, NotConnected
-from eventflowdb.errors import InvalidArgument
-from eventflowdb.events import NewEvent, RecordedEvent
+from eventflowdb.client.refusals import ClientClosed, ConnectionLost
+from eventflowdb.client.retries import Attempts
+from eventflowdb.errors import EventflowError
+from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
 
 PORT_DEFAULT = 6543
 PAGE_EVENTS_DEFAULT = 1000
+FOLLOW_WAIT_MS_DEFAULT = 20_000
 POOL_SIZE_DEFAULT = 10
 
 T = TypeVar("T")
@@ -68,14 +72,18 @@ class Connections:
             health_check_interval=0,
             retry=Retry(NoBackoff(), 0),
         )
+        self._reply_timeout_seconds = reply_timeout_seconds
         # redis-py's own pool that waits cannot, before version 8, close what is idle and nothing else.
         self._places = BoundedSemaphore(pool_size)
         self._is_closed = False
 
-    def request(self, words: Sequence[bytes]) -> object:
-        """Send one request, once, and give the reply; errors in it are as redis-py has them."""
+    def request(self, words: Sequence[bytes], wait_seconds: float = 0.0) -> object:
+        """Send one request, once, and give the reply; errors in it are as redis-py has them.
+
+        wait_seconds: for how long the server may wait before it replies.
+        """
         with self._places:
-            return self._request(words)
+            return self._request(words, wait_seconds)
 
     def connect(self) -> None:
         """Make a first connection, or fail."""
@@ -96,10 +104,12 @@ class Connections:
         self._is_closed = True
         self._pool.disconnect()
 
-    def _request(self, words: Sequence[bytes]) -> object:
+    def _request(self, words: Sequence[bytes], wait_seconds: float) -> object:
         connection = self._take()
         try:
             connection.send_command(*words)
+            if wait_seconds:
+                self._await_reply(connection, wait_seconds)
             return connection.read_response()
         except ResponseError as error:
             raise failure_of(error, was_sent=True) from error
@@ -113,10 +123,16 @@ class Connections:
         finally:
             self._give_back(connection)
 
+    def _await_reply(self, connection: Any, wait_seconds: float) -> None:
+        """Wait for the first bytes longer than the connection's own timeout is."""
+        timeout = self._reply_timeout_seconds
+        if timeout is not None and not connection.can_read(timeout=wait_seconds + timeout):
+            raise RedisTimeoutError(f"no reply within {wait_seconds + timeout} seconds")
+
     def _take(self) -> Any:
         """A connection in step with the server; raises NotConnected, or what was refused."""
         if self._is_closed:
-            raise NotConnected.because("the client was disconnected")
+            raise ClientClosed.because("the client was disconnected")
         try:
             return self._pool.get_connection(*_TAKING)
         except FAILURES as error:
@@ -135,8 +151,10 @@ class EventflowClient:
     reply's own code, for a code not among them; ConnectionLost if the connection went away before the reply came, so
     that nobody knows whether the request was carried out; NotConnected if it was never sent; UnexpectedReply if the
     server does not answer as an EventflowDB does; InvalidArgument already here for a string that UTF-8 cannot carry.
-    Of all methods only `add` changes anything, and it sends its request once. The others are sent once more when
-    their connection turns out to be lost, unless the reply was overdue.
+
+    What can do no harm is repeated, up to three times within two seconds: when the server answers TRYAGAIN, and when
+    the connection breaks before the reply, a read and an append with a request_id. Every append has one unless it is
+    turned off: it is stored once, and answered with what was stored. An overdue reply ends the attempts.
 
     Any number of threads may share it.
     """
@@ -146,64 +164,85 @@ class EventflowClient:
 
     def ping(self, message: str | None = None) -> str:
         """The message, or "PONG"."""
-        return self._read(exchanges.ping(message))
+        return self._do(exchanges.ping(message))
 
     def version(self) -> str:
         """The server's version, SemVer."""
-        return self._read(exchanges.version())
+        return self._do(exchanges.version())
 
     def uptime(self) -> str:
         """How long the server has been running, in words."""
-        return self._read(exchanges.uptime())
+        return self._do(exchanges.uptime())
 
     def size(self) -> Size:
         """The size of the database: bytes, and the same in words."""
-        return self._read(exchanges.size())
+        return self._do(exchanges.size())
 
     def event_count(self) -> int:
         """How many events the log holds."""
-        return self._read(exchanges.event_count())
+        return self._do(exchanges.event_count())
 
     def stream_count(self) -> int:
         """How many streams there are."""
-        return self._read(exchanges.stream_count())
+        return self._do(exchanges.stream_count())
 
     def event_count_estimate(self) -> int:
         """How many events the log held when the server last looked, about a second ago."""
-        return self._read(exchanges.event_count_estimate())
+        return self._do(exchanges.event_count_estimate())
 
     def stream_count_estimate(self) -> int:
         """How many streams there were when the server last looked, about a second ago."""
-        return self._read(exchanges.stream_count_estimate())
+        return self._do(exchanges.stream_count_estimate())
 
     def checksum(self) -> Checksum:
         """The latest event's id and the checksum of the log up to it; of an empty log, all zeros."""
-        return self._read(exchanges.checksum())
+        return self._do(exchanges.checksum())
 
-    def add(self, stream: str | UUID, version: int, events: Sequence[NewEvent]) -> list[RecordedEvent]:
+    def add(
+        self,
+        stream: str | UUID,
+        version: ExpectedVersion,
+        events: Sequence[NewEvent],
+        *,
+        unless: UnlessGiven = None,
+        request_id: RequestId = FRESH,
+    ) -> list[RecordedEvent]:
         """Store events at the end of a stream, all or none; gives them as stored once they are on disk.
 
-        version: how many events the stream holds already, 0 for a new one. Raises WrongExpectedVersion if it holds
-        another number; ConnectionLost when it is unknown whether they were stored. It is never sent a second time.
+        version: how many events the stream holds already, 0 for a new one; "any", or "exists" for at least one.
+        unless: what must not be in the log. request_id: None sends the request without one, and once.
+        Raises WrongExpectedVersion or UnlessMatched if a condition does not hold; RequestConflict if the request_id was
+        given to another append; ConnectionLost when it is unknown whether they were stored.
         """
-        return self._send(exchanges.add(stream, version, events))
+        return self._do(exchanges.add(stream, version, events, unless=unless, request_id=request_id))
 
-    def get(self, stream: str | UUID, version: int = 0, limit: int = 0) -> list[RecordedEvent]:
+    def add_many(
+        self, appends: Sequence[StreamAppend], *, unless: UnlessGiven = None, request_id: RequestId = FRESH
+    ) -> list[RecordedEvent]:
+        """Store events at the ends of several streams, all or none; otherwise as `add`.
+
+        An append without events checks its stream and leaves it alone. Gives all events in order.
+        """
+        return self._do(exchanges.add_many(appends, unless=unless, request_id=request_id))
+
+    def get(self, stream: str | UUID, version: int = 0, limit: int = 0, *, wait_ms: int = 0) -> list[RecordedEvent]:
         """A stream's events after its first `version`, at most `limit`; 0 means all.
 
-        An empty list where there are none, also for a stream that does not exist.
+        An empty list where there are none, also for a stream that does not exist; but first the server waits for
+        one, up to `wait_ms` (at most an hour).
         """
-        return self._read(exchanges.get(stream, version, limit))
+        return self._do(exchanges.get(stream, version, limit, wait_ms=wait_ms))
 
     def get_all(
-        self, *, offset: str | None = None, after: str | None = None, limit: int | None = None
+        self, *, offset: str | None = None, after: str | None = None, limit: int | None = None, wait_ms: int = 0
     ) -> list[RecordedEvent]:
         """Events in the order of the log, at most `limit` (absent or 0: 100).
 
         They begin with the event whose id is `offset`, or with the one past the id `after`; the server refuses
-        both at once. Fewer than `limit` means that the log ended there.
+        both at once. Fewer than `limit` means that the log ended there. Where there are none the server first waits
+        for one, up to `wait_ms` (at most an hour).
         """
-        return self._read(exchanges.get_all(offset=offset, after=after, limit=limit))
+        return self._do(exchanges.get_all(offset=offset, after=after, limit=limit, wait_ms=wait_ms))
 
     def read_all(self, *, after: str | None = None, page_events: int = PAGE_EVENTS_DEFAULT) -> Iterator[RecordedEvent]:
         """Every event of the log past the id `after`, in order, up to where the log ends when it gets there.
@@ -212,14 +251,32 @@ class EventflowClient:
         your events are.
         To go on later, keep the id of the last event you are done with. Raises what `get_all` raises.
         """
-        if page_events < 1:
-            raise InvalidArgument(f"page_events: expected at least 1, got {page_events}")
+        exchanges.check_page_events(page_events)
         while True:
             page = self.get_all(after=after, limit=page_events)
             yield from page
             if len(page) < page_events:
                 return
             after = page[-1].id
+
+    def follow(
+        self,
+        *,
+        after: str | None = None,
+        page_events: int = PAGE_EVENTS_DEFAULT,
+        wait_ms: int = FOLLOW_WAIT_MS_DEFAULT,
+    ) -> Iterator[RecordedEvent]:
+        """Every event of the log past the id `after`, in order, and then each that comes; it never ends by itself.
+
+        As `read_all`, but where the log ends it waits for more, asking anew every `wait_ms` (at least 1).
+        """
+        exchanges.check_page_events(page_events)
+        exchanges.check_follow_wait(wait_ms)
+        while True:
+            page = self.get_all(after=after, limit=page_events, wait_ms=wait_ms)
+            yield from page
+            if page:
+                after = page[-1].id
 
     def disconnect(self) -> None:
         """Close: requests under way are still answered, others fail with NotConnected."""
@@ -237,21 +294,21 @@ class EventflowClient:
     ) -> None:
         self.disconnect()
 
-    def _read(self, exchange: Exchange[T]) -> T:
-        """A request that changes nothing: if its connection turns out to be lost, it is sent once more."""
-        try:
-            return self._send(exchange)
-        except NotConnected:
-            raise
-        except ConnectionLost as lost:
-            if isinstance(lost.__cause__, RedisTimeoutError):
-                raise
-            self._connections.drop_idle()
-            return self._send(exchange)
+    def _do(self, exchange: Exchange[T]) -> T:
+        """One request, repeated where that can do no harm."""
+        attempts = Attempts(exchange)
+        while True:
+            try:
+                return self._send(exchange)
+            except EventflowError as error:
+                pause = attempts.pause_after(error)
+                if isinstance(error, ConnectionLost):
+                    self._connections.drop_idle()
+            time.sleep(pause)
 
     def _send(self, exchange: Exchange[T]) -> T:
         """One request, sent once."""
-        reply = self._connections.request(exchange.words)
+        reply = self._connections.request(exchange.words, exchange.wait_seconds)
         try:
             return exchange.decode(reply)
         except RedisError as error:
@@ -276,7 +333,7 @@ def connect(
     pool_size: the most connections at once; a thread that finds all of them in use waits.
     connect_timeout_seconds: for one attempt to connect.
     reply_timeout_seconds: when the server sends nothing for so long in the middle of a request, its connection is
-    closed and it raises ConnectionLost; None waits for ever.
+    closed and it raises ConnectionLost; None waits for ever. A read's `wait_ms` comes on top.
     """
     client = connect_lazily(
         host,

@@ -26,9 +26,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txredisapi import BaseRedisProtocol, RedisFactory
 from txredisapi import ConnectionError as RedisConnectionError
+from txredisapi import TimeoutError as RedisTimeoutError
 from zope.interface import implementer
 
-from eventflowdb.client.refusals import ConnectionLost, NotConnected, UnexpectedReply
+from eventflowdb.client.refusals import ClientClosed, ConnectionLost, NotConnected, UnexpectedReply
 from eventflowdb.client.replies import Reply, ReplyParser
 from eventflowdb.errors import EventflowError
 
@@ -64,10 +65,16 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]  # txredisapi has no 
         for reply in replies:
             self.replyReceived(reply)
 
-    def request(self, *words: bytes) -> "Deferred[Reply]":
-        """Send one request. Fails with what error the reply is, with NotConnected, or with ConnectionLost."""
+    def request(self, *words: bytes, wait_seconds: float = 0.0) -> "Deferred[Reply]":
+        """Send one request. Fails with what error the reply is, with NotConnected, or with ConnectionLost.
+
+        wait_seconds: for how long the server may wait before it replies.
+        """
         if not self.connected:
             return fail(NotConnected.because("the connection was lost"))
+        if wait_seconds and self.factory.replyTimeout:
+            # txredisapi reads it while it sends; a connection on which a request waits has no other requests.
+            self.replyTimeout = self.factory.replyTimeout + wait_seconds
         sent: Deferred[Reply] = self.execute_command(*words)
         return sent.addErrback(self._request_failed)
 
@@ -94,7 +101,8 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]  # txredisapi has no 
         if failure.check(RedisConnectionError) is None:
             return failure
         self.connected = 0
-        return Failure(ConnectionLost.because(_sentence(failure)))
+        is_overdue = failure.check(RedisTimeoutError) is not None
+        return Failure(ConnectionLost.because(_sentence(failure), is_overdue=is_overdue))
 
     def _give_up(self, error: EventflowError) -> None:
         # From here on the pool passes this connection by. Otherwise a caller that repeats a read as soon as it
@@ -166,16 +174,16 @@ class ConnectionPool(RedisFactory):  # type: ignore[misc]
         self.startConnecting(_WatchedEndpoint(self._endpoint, self))
         return connected
 
-    def request(self, *words: bytes) -> "Deferred[Reply]":
+    def request(self, *words: bytes, wait_seconds: float = 0.0) -> "Deferred[Reply]":
         """Send one request on any connection, as soon as there is one."""
         if self.ended_by is not None:
             return fail(_fresh(self.ended_by))
         found: Deferred[Connection] = self.getConnection(peek=True)
-        return found.addCallback(lambda connection: connection.request(*words))
+        return found.addCallback(lambda connection: connection.request(*words, wait_seconds=wait_seconds))
 
     async def close(self) -> None:
         """Take no more requests, let the server answer those it has, then close."""
-        self._end_requests(NotConnected.because("the client was disconnected"))
+        self._end_requests(ClientClosed.because("the client was disconnected"))
         stopped = self.stopTrying()
         quits = [connection.request(b"QUIT") for connection in self.pool]
         await DeferredList([stopped, *quits], consumeErrors=True)
@@ -183,7 +191,7 @@ class ConnectionPool(RedisFactory):  # type: ignore[misc]
 
     async def abort(self) -> None:
         """Close at once: requests under way fail with ConnectionLost."""
-        self._end_requests(NotConnected.because("the client was disconnected"))
+        self._end_requests(ClientClosed.because("the client was disconnected"))
         for connection in list(self.pool):
             connection.transport.abortConnection()
         await self._closed()
@@ -231,6 +239,79 @@ class ConnectionPool(RedisFactory):  # type: ignore[misc]
     def _connect_cancelled(self, _connected: "Deferred[object]") -> None:
         self._end_requests(NotConnected.because("connecting was cancelled"))
         self.disconnect()
+
+
+class ServerConnections:
+    """All connections of one client: the pool, and one more for each read that waits at the moment.
+
+    On a connection of the pool such a read would keep what is behind it waiting as well. Its connection is made when
+    it is needed, and kept for the next one; the options are ConnectionPool's.
+    """
+
+    def __init__(
+        self,
+        endpoint: IStreamClientEndpoint,
+        reactor: IReactorTime,
+        *,
+        pool_size: int,
+        password: str | None,
+        user: str | None,
+        reply_timeout_seconds: float | None,
+        is_eager: bool,
+    ) -> None:
+        def make_pool(size: int, is_eager: bool) -> ConnectionPool:
+            return ConnectionPool(
+                endpoint,
+                reactor,
+                pool_size=size,
+                password=password,
+                user=user,
+                reply_timeout_seconds=reply_timeout_seconds,
+                is_eager=is_eager,
+            )
+
+        self._make_pool = make_pool
+        self._pool = make_pool(pool_size, is_eager)
+        self._waiting: list[ConnectionPool] = []
+        self._idle: list[ConnectionPool] = []
+
+    def connect(self) -> "Deferred[object]":
+        """See ConnectionPool.connect."""
+        return self._pool.connect()
+
+    def request(self, *words: bytes, wait_seconds: float = 0.0) -> "Deferred[Reply]":
+        """Send one request, as soon as there is a connection."""
+        if not wait_seconds or self._pool.ended_by is not None:
+            return self._pool.request(*words)
+        waiting = self._idle.pop() if self._idle else self._open_waiting()
+        asked = waiting.request(*words, wait_seconds=wait_seconds)
+        return asked.addBoth(self._waited, waiting)
+
+    async def close(self) -> None:
+        """Take no more requests, let the server answer those it has, then close; reads that wait do not wait on."""
+        closed = Deferred.fromCoroutine(self._pool.close())
+        aborts = [Deferred.fromCoroutine(waiting.abort()) for waiting in self._waiting]
+        await DeferredList([closed, *aborts], consumeErrors=True)
+
+    async def abort(self) -> None:
+        """Close at once: requests under way fail with ConnectionLost."""
+        aborts = [Deferred.fromCoroutine(pool.abort()) for pool in (self._pool, *self._waiting)]
+        await DeferredList(aborts)
+
+    def _open_waiting(self) -> ConnectionPool:
+        waiting = self._make_pool(1, False)
+        self._waiting.append(waiting)
+        waiting.connect()
+        return waiting
+
+    def _waited(self, outcome: "Reply | Failure", waiting: ConnectionPool) -> "Reply | Failure":
+        """Keep a connection that is in step with the server. One whose read was cancelled is not, and is closed."""
+        if isinstance(outcome, Failure) and outcome.check(EventflowError) is None:
+            self._waiting.remove(waiting)
+            Deferred.fromCoroutine(waiting.abort())
+        else:
+            self._idle.append(waiting)
+        return outcome
 
 
 @implementer(IStreamClientEndpoint)

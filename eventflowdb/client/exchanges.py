@@ -11,10 +11,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
+from ulid import ULID
 
+from eventflowdb.client.appends import FRESH, RequestId, StreamAppend, Unless
 from eventflowdb.client.refusals import UnexpectedReply
 from eventflowdb.errors import InvalidArgument
-from eventflowdb.events import NewEvent, RecordedEvent
+from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
 
 T = TypeVar("T")
 
@@ -38,29 +40,50 @@ class Exchange(Generic[T]):
     """One request and its reply.
 
     words: the command and its argument; decode: the typed value of a reply, raises UnexpectedReply, or what
-    error the reply holds.
+    error the reply holds; wait_seconds: how long the server may wait before it replies; request_id: of an append.
     """
 
     words: tuple[bytes, ...]
     decode: Callable[[object], T]
+    wait_seconds: float = 0.0
+    is_append: bool = False
+    request_id: str | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it may be sent again when nobody knows whether it was carried out."""
+        return not self.is_append or self.request_id is not None
 
 
-class _Add(msgspec.Struct):
+UnlessGiven = Unless | Sequence[Unless] | None
+
+
+class _Add(msgspec.Struct, omit_defaults=True):
     stream: str
-    version: int
+    version: ExpectedVersion
     events: Sequence[NewEvent]
+    unless: UnlessGiven = None
+    request_id: str | None = None
+
+
+class _AddMany(msgspec.Struct, omit_defaults=True):
+    appends: Sequence[StreamAppend]
+    unless: UnlessGiven = None
+    request_id: str | None = None
 
 
 class _Get(msgspec.Struct, omit_defaults=True):
     stream: str
     version: int = 0
     limit: int = 0
+    wait_ms: int = 0
 
 
 class _GetAll(msgspec.Struct, omit_defaults=True):
     offset: str | None = None
     after: str | None = None
     limit: int | None = None
+    wait_ms: int = 0
 
 
 def ping(message: str | None = None) -> Exchange[str]:
@@ -108,22 +131,62 @@ def checksum() -> Exchange[Checksum]:
     return Exchange((b"CHECKSUM",), _checksum)
 
 
-def add(stream: str | UUID, version: int, events: Sequence[NewEvent]) -> Exchange[list[RecordedEvent]]:
-    """Events to be stored together at the end of a stream that holds `version` events."""
-    return Exchange((b"ADD", _json(_Add(str(stream), version, events))), _events)
+def add(
+    stream: str | UUID,
+    version: ExpectedVersion,
+    events: Sequence[NewEvent],
+    *,
+    unless: UnlessGiven = None,
+    request_id: RequestId = FRESH,
+) -> Exchange[list[RecordedEvent]]:
+    """Events to be stored together at the end of a stream that is as expected."""
+    given_id = _request_id(request_id)
+    argument = _Add(str(stream), version, events, unless, given_id)
+    return Exchange((b"ADD", _json(argument)), _events, is_append=True, request_id=given_id)
 
 
-def get(stream: str | UUID, version: int = 0, limit: int = 0) -> Exchange[list[RecordedEvent]]:
-    """The events of a stream after its first `version`, at most `limit` unless that is 0."""
-    return Exchange((b"GET", _json(_Get(str(stream), version, limit))), _events)
+def add_many(
+    appends: Sequence[StreamAppend], *, unless: UnlessGiven = None, request_id: RequestId = FRESH
+) -> Exchange[list[RecordedEvent]]:
+    """Events to be stored together at the ends of several streams, each as expected."""
+    given_id = _request_id(request_id)
+    argument = _AddMany(appends, unless, given_id)
+    return Exchange((b"ADDMANY", _json(argument)), _events, is_append=True, request_id=given_id)
+
+
+def get(stream: str | UUID, version: int = 0, limit: int = 0, *, wait_ms: int = 0) -> Exchange[list[RecordedEvent]]:
+    """The events of a stream after its first `version`, at most `limit` unless that is 0; waits for them."""
+    argument = _Get(str(stream), version, limit, wait_ms)
+    return Exchange((b"GET", _json(argument)), _events, wait_seconds=wait_ms / 1000)
 
 
 def get_all(
-    *, offset: str | None = None, after: str | None = None, limit: int | None = None
+    *, offset: str | None = None, after: str | None = None, limit: int | None = None, wait_ms: int = 0
 ) -> Exchange[list[RecordedEvent]]:
-    """The events of the log from the id `offset` on, or past the id `after`; limit None: as many as the server says."""
-    argument = _GetAll(offset, after, limit)
-    return Exchange((b"GETALL",) if argument == _GetAll() else (b"GETALL", _json(argument)), _events)
+    """The events of the log from the id `offset` on, or past the id `after`; limit None: as many as the server says.
+
+    wait_ms: how long the server is to wait where there are none.
+    """
+    argument = _GetAll(offset, after, limit, wait_ms)
+    words = (b"GETALL",) if argument == _GetAll() else (b"GETALL", _json(argument))
+    return Exchange(words, _events, wait_seconds=wait_ms / 1000)
+
+
+def check_page_events(page_events: int) -> None:
+    """Refuse pages that would never end the log."""
+    if page_events < 1:
+        raise InvalidArgument(f"page_events: expected at least 1, got {page_events}")
+
+
+def check_follow_wait(wait_ms: int) -> None:
+    """Refuse to follow without waiting: that would ask without pause."""
+    if wait_ms < 1:
+        raise InvalidArgument(f"wait_ms: expected at least 1 to follow the log, got {wait_ms}")
+
+
+def _request_id(given: RequestId) -> str | None:
+    """A ULID for FRESH, so that ids grow and the server adds to its index at the end."""
+    return str(ULID()) if given is FRESH else given or None
 
 
 def _json(argument: msgspec.Struct) -> bytes:

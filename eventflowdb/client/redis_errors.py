@@ -45,7 +45,9 @@ def failure_of(error: Exception, *, was_sent: bool) -> EventflowError:
         if isinstance(error, exceptions.InvalidResponse):
             return UnexpectedReply(f"the server sent what is not RESP: {error}")
     reason = str(error).rstrip(".") or type(error).__name__
-    return ConnectionLost.because(reason) if was_sent else NotConnected.because(reason)
+    if not was_sent:
+        return NotConnected.because(reason)
+    return ConnectionLost.because(reason, is_overdue=isinstance(error, exceptions.TimeoutError))
 
 
 def find_refusal(error: exceptions.RedisError) -> EventflowError | None:

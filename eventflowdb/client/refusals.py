@@ -7,32 +7,45 @@ import re
 
 from eventflowdb.errors import (
     CommandRefused,
+    ConditionFailed,
     CorruptRecord,
     EventflowError,
     InvalidArgument,
     NotAuthenticated,
     NotPermitted,
+    RequestConflict,
     StoreFull,
     TryAgain,
+    UnlessMatched,
     WrongExpectedVersion,
     WrongPassword,
 )
+from eventflowdb.events import EXISTS
 
 
 class ConnectionLost(EventflowError):
     """The connection went away before the reply came: the request may or may not have been carried out.
 
-    A read can be repeated. An ADD may have been stored: repeated as it was it is not stored a second time, but
-    refused with WrongExpectedVersion, so read the stream from the expected version on and decide by what is there.
+    The client has repeated already what it may. A read can be repeated, and an append with the same request_id: it is
+    answered the same, and stored once. An append without one is refused with WrongExpectedVersion if it was stored,
+    or, at "any" version, stored twice: read the stream first.
+
+    request_id: of the append that failed, to repeat it with; None if it had none, or was no append.
+    is_overdue: whether the reply did not come in time.
     """
 
+    is_overdue: bool = False
+    request_id: str | None = None
+
     @classmethod
-    def because(cls, reason: str) -> "ConnectionLost":
+    def because(cls, reason: str, *, is_overdue: bool = False) -> "ConnectionLost":
         """The condition in words, with what it means for the request."""
-        return cls(
+        lost = cls(
             f"{reason}; the request may or may not have been carried out: "
-            "before you repeat an ADD, read its stream and see whether it was stored"
+            "repeat an append with the same request_id, or read its stream and see whether it was stored"
         )
+        lost.is_overdue = is_overdue
+        return lost
 
 
 class NotConnected(ConnectionLost):
@@ -41,9 +54,15 @@ class NotConnected(ConnectionLost):
     retry_can_help = True
 
     @classmethod
-    def because(cls, reason: str) -> "NotConnected":
+    def because(cls, reason: str, *, is_overdue: bool = False) -> "NotConnected":
         """The condition in words; here the outcome is known."""
         return cls(f"{reason}; nothing was sent")
+
+
+class ClientClosed(NotConnected):
+    """The program has closed this client before: nothing was sent."""
+
+    retry_can_help = False
 
 
 class UnexpectedReply(EventflowError):
@@ -67,6 +86,7 @@ _CLASSES: tuple[type[EventflowError], ...] = (
     TryAgain,
     StoreFull,
     CorruptRecord,
+    RequestConflict,
 )
 _CLASS_BY_CODE = {cls.code: cls for cls in _CLASSES}
 _CODE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -80,7 +100,7 @@ def error_of(text: str) -> EventflowError:
     """The exception for an error reply; `text` is the reply as it came, without the leading `-`."""
     code, _, sentence = text.partition(" ")
     if code == WrongExpectedVersion.code:
-        return _wrong_expected_version(sentence)
+        return _condition_failed(sentence)
     if code in _CLASS_BY_CODE:
         return _CLASS_BY_CODE[code](sentence)
     if code == EventflowError.code:
@@ -98,17 +118,20 @@ def _error_without_code(sentence: str) -> EventflowError:
     return EventflowError(sentence)
 
 
-def _wrong_expected_version(sentence: str) -> WrongExpectedVersion:
-    """`key=value ...: sentence`. A value that is no number, and a key not known here, stay in the text alone."""
+def _condition_failed(sentence: str) -> ConditionFailed:
+    """`key=value ...: sentence`. A value that is not understood, and a key not known here, stay in the text alone."""
     pairs: dict[str, str] = {}
     for word in sentence.partition(": ")[0].split():
         key, _, value = word.partition("=")
         if value:
             pairs[key] = value
+    if "unless" in pairs:
+        return UnlessMatched(sentence, unless=_find_number(pairs["unless"]), event=pairs.get("event"))
+    expected = pairs.get("expected", "")
     return WrongExpectedVersion(
         sentence,
         stream=pairs.get("stream"),
-        expected=_find_number(pairs.get("expected", "")),
+        expected=EXISTS if expected == EXISTS else _find_number(expected),
         actual=_find_number(pairs.get("actual", "")),
     )
 

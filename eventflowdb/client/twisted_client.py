@@ -10,16 +10,21 @@ from uuid import UUID
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from eventflowdb.client import exchanges
-from eventflowdb.client.connections import ConnectionPool
-from eventflowdb.client.exchanges import Checksum, Exchange, Size
+from eventflowdb.client.appends import FRESH, RequestId, StreamAppend
+from eventflowdb.client.connections import ServerConnections
+from eventflowdb.client.exchanges import Checksum, Exchange, Size, UnlessGiven
 from eventflowdb.client.replies import Reply
-from eventflowdb.errors import InvalidArgument
-from eventflowdb.events import NewEvent, RecordedEvent
+from eventflowdb.client.retries import Attempts
+from eventflowdb.errors import EventflowError, InvalidArgument
+from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
 
 PORT_DEFAULT = 6543
 PAGE_EVENTS_DEFAULT = 1000
+FOLLOW_WAIT_MS_DEFAULT = 20_000
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,8 +33,11 @@ T = TypeVar("T")
 class Connections(Protocol):
     """What the client sends its requests over."""
 
-    def request(self, *words: bytes) -> "Deferred[Reply]":
-        """One request; the Deferred fires with the reply, or fails with the error that it is."""
+    def request(self, *words: bytes, wait_seconds: float = 0.0) -> "Deferred[Reply]":
+        """One request; the Deferred fires with the reply, or fails with the error that it is.
+
+        wait_seconds: for how long the server may wait before it replies.
+        """
 
     async def close(self) -> None:
         """Let the server answer what it was asked, then close."""
@@ -45,17 +53,23 @@ class EventflowClient:
     the reply's own code, for a code not among them; ConnectionLost if the connection went away before the reply
     came, so that nobody knows whether the request was carried out; NotConnected if it was never sent;
     UnexpectedReply if the server does not answer as an EventflowDB does; InvalidArgument already here for a string
-    that UTF-8 cannot carry. Nothing is ever sent a second time.
+    that UTF-8 cannot carry.
+
+    What can do no harm is repeated, up to three times: when the server answers TRYAGAIN, and when the connection breaks
+    before the reply, a read and an append with a request_id. Every append has one unless it is turned off: it is
+    stored once, and answered with what was stored. An overdue reply ends the attempts.
 
     Cancelling a Deferred, and so `addTimeout`, takes back a request that still waits for a connection; of one that
     was sent it only drops the reply.
 
     Over one connection (the default) requests are carried out in the order they were made, without waiting for
-    replies. Over several there is no order between requests of which none has been answered yet.
+    replies; only one that is repeated can be overtaken, and a read with `wait_ms` has a connection to itself.
+    Over several there is no order between requests of which none has been answered yet.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, clock: IReactorTime) -> None:
         self._connections = connections
+        self._clock = clock
 
     def ping(self, message: str | None = None) -> "Deferred[str]":
         """Fires with the message, or with "PONG"."""
@@ -93,30 +107,53 @@ class EventflowClient:
         """Fires with the latest event's id and the checksum of the log up to it; of an empty log, all zeros."""
         return self._exchange(exchanges.checksum)
 
-    def add(self, stream: str | UUID, version: int, events: Sequence[NewEvent]) -> "Deferred[list[RecordedEvent]]":
+    def add(
+        self,
+        stream: str | UUID,
+        version: ExpectedVersion,
+        events: Sequence[NewEvent],
+        *,
+        unless: UnlessGiven = None,
+        request_id: RequestId = FRESH,
+    ) -> "Deferred[list[RecordedEvent]]":
         """Store events at the end of a stream, all or none; fires with them as stored once they are on disk.
 
-        version: how many events the stream holds already, 0 for a new one. Fails with WrongExpectedVersion if it
-        holds another number; with ConnectionLost when it is unknown whether they were stored.
+        version: how many events the stream holds already, 0 for a new one; "any", or "exists" for at least one.
+        unless: what must not be in the log. request_id: None sends the request without one, and once.
+        Fails with WrongExpectedVersion or UnlessMatched if a condition does not hold; with RequestConflict if the
+        request_id was given to another append; with ConnectionLost when it is unknown whether they were stored.
         """
-        return self._exchange(exchanges.add, stream, version, events)
+        return self._exchange(exchanges.add, stream, version, events, unless=unless, request_id=request_id)
 
-    def get(self, stream: str | UUID, version: int = 0, limit: int = 0) -> "Deferred[list[RecordedEvent]]":
+    def add_many(
+        self, appends: Sequence[StreamAppend], *, unless: UnlessGiven = None, request_id: RequestId = FRESH
+    ) -> "Deferred[list[RecordedEvent]]":
+        """Store events at the ends of several streams, all or none; otherwise as `add`.
+
+        An append without events checks its stream and leaves it alone. Fires with all events in order.
+        """
+        return self._exchange(exchanges.add_many, appends, unless=unless, request_id=request_id)
+
+    def get(
+        self, stream: str | UUID, version: int = 0, limit: int = 0, *, wait_ms: int = 0
+    ) -> "Deferred[list[RecordedEvent]]":
         """Fires with a stream's events after its first `version`, at most `limit`; 0 means all.
 
-        An empty list where there are none, also for a stream that does not exist.
+        An empty list where there are none, also for a stream that does not exist; but first the server waits for
+        one, up to `wait_ms` (at most an hour).
         """
-        return self._exchange(exchanges.get, stream, version, limit)
+        return self._exchange(exchanges.get, stream, version, limit, wait_ms=wait_ms)
 
     def get_all(
-        self, *, offset: str | None = None, after: str | None = None, limit: int | None = None
+        self, *, offset: str | None = None, after: str | None = None, limit: int | None = None, wait_ms: int = 0
     ) -> "Deferred[list[RecordedEvent]]":
         """Fires with events in the order of the log, at most `limit` (absent or 0: 100).
 
         They begin with the event whose id is `offset`, or with the one past the id `after`; the server refuses
-        both at once. Fewer than `limit` means that the log ended there.
+        both at once. Fewer than `limit` means that the log ended there. Where there are none the server first waits
+        for one, up to `wait_ms` (at most an hour).
         """
-        return self._exchange(exchanges.get_all, offset=offset, after=after, limit=limit)
+        return self._exchange(exchanges.get_all, offset=offset, after=after, limit=limit, wait_ms=wait_ms)
 
     async def read_all(
         self, *, after: str | None = None, page_events: int = PAGE_EVENTS_DEFAULT
@@ -127,8 +164,7 @@ class EventflowClient:
         your events are.
         To go on later, keep the id of the last event you are done with. Raises what `get_all` fails with.
         """
-        if page_events < 1:
-            raise InvalidArgument(f"page_events: expected at least 1, got {page_events}")
+        exchanges.check_page_events(page_events)
         while True:
             page = await self.get_all(after=after, limit=page_events)
             for event in page:
@@ -136,6 +172,27 @@ class EventflowClient:
             if len(page) < page_events:
                 return
             after = page[-1].id
+
+    async def follow(
+        self,
+        *,
+        after: str | None = None,
+        page_events: int = PAGE_EVENTS_DEFAULT,
+        wait_ms: int = FOLLOW_WAIT_MS_DEFAULT,
+    ) -> AsyncIterator[RecordedEvent]:
+        """Every event of the log past the id `after`, in order, and then each that comes; it never ends by itself.
+
+        As `read_all`, but where the log ends it waits for more, asking anew every `wait_ms` (at least 1). Cancel the
+        Deferred of the coroutine that follows to end it.
+        """
+        exchanges.check_page_events(page_events)
+        exchanges.check_follow_wait(wait_ms)
+        while True:
+            page = await self.get_all(after=after, limit=page_events, wait_ms=wait_ms)
+            for event in page:
+                yield event
+            if page:
+                after = page[-1].id
 
     def disconnect(self) -> "Deferred[None]":
         """Close: requests already sent are still answered, others fail with NotConnected. Fires when all is closed.
@@ -153,7 +210,25 @@ class EventflowClient:
             exchange = make(*args, **options)
         except InvalidArgument as error:
             return fail(error)
-        return self._connections.request(*exchange.words).addCallback(exchange.decode)
+        return self._attempt(exchange, None)
+
+    def _attempt(self, exchange: Exchange[T], attempts: Attempts | None) -> "Deferred[T]":
+        """Send a request; attempts: what is known of earlier ones, made only when one has failed."""
+
+        def failed(failure: Failure) -> "Deferred[T]":
+            error = failure.value
+            if not isinstance(error, EventflowError):
+                return fail(failure)
+            attempts_so_far = attempts or Attempts(exchange)
+            pause = attempts_so_far.pause_after(error)
+            if not pause:
+                # At once, and so in the order the requests were made: the pool keeps it until there is a connection.
+                return self._attempt(exchange, attempts_so_far)
+            paused: Deferred[None] = deferLater(self._clock, pause)
+            return paused.addCallback(lambda _: self._attempt(exchange, attempts_so_far))
+
+        asked = self._connections.request(*exchange.words, wait_seconds=exchange.wait_seconds)
+        return asked.addCallback(exchange.decode).addErrback(failed)
 
 
 def connect(
@@ -181,9 +256,9 @@ def connect(
     pool_size: the number of connections; each request goes to any of them.
     connect_timeout_seconds: for one attempt to host and port.
     reply_timeout_seconds: when a reply, whole, takes longer than this, its connection is closed and everything
-    under way on it fails with ConnectionLost; None waits for ever.
+    under way on it fails with ConnectionLost; None waits for ever. A read's `wait_ms` comes on top.
     """
-    pool = ConnectionPool(
+    connections = ServerConnections(
         endpoint or HostnameEndpoint(reactor, host, port, timeout=connect_timeout_seconds),
         IReactorTime(reactor),
         pool_size=pool_size,
@@ -192,7 +267,7 @@ def connect(
         reply_timeout_seconds=reply_timeout_seconds,
         is_eager=True,
     )
-    return pool.connect().addCallback(lambda _: EventflowClient(pool))
+    return connections.connect().addCallback(lambda _: EventflowClient(connections, IReactorTime(reactor)))
 
 
 def connect_lazily(
@@ -212,7 +287,7 @@ def connect_lazily(
     Requests wait, without bound, until it is connected: use `addTimeout` to wait less. A refused password fails
     them with WrongPassword.
     """
-    pool = ConnectionPool(
+    connections = ServerConnections(
         endpoint or HostnameEndpoint(reactor, host, port, timeout=connect_timeout_seconds),
         IReactorTime(reactor),
         pool_size=pool_size,
@@ -221,5 +296,5 @@ def connect_lazily(
         reply_timeout_seconds=reply_timeout_seconds,
         is_eager=False,
     )
-    pool.connect()
-    return EventflowClient(pool)
+    connections.connect()
+    return EventflowClient(connections, IReactorTime(reactor))

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Coroutine
+from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -26,6 +27,9 @@ class BlockingFace:
 
     def read_all(self, client: Any, **options: Any) -> list[RecordedEvent]:
         return list(client.read_all(**options))
+
+    def follow(self, client: Any, count: int, **options: Any) -> list[RecordedEvent]:
+        return list(islice(client.follow(**options), count))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -52,6 +56,15 @@ class AsyncioFace:
     def read_all(self, client: Any, **options: Any) -> list[RecordedEvent]:
         async def read() -> list[RecordedEvent]:
             return [event async for event in client.client.read_all(**options)]
+
+        return self.run(read())
+
+    def follow(self, client: Any, count: int, **options: Any) -> list[RecordedEvent]:
+        async def read() -> list[RecordedEvent]:
+            followed = client.client.follow(**options)
+            events = [await anext(followed) for _ in range(count)]
+            await followed.aclose()
+            return events
 
         return self.run(read())
 
@@ -94,9 +107,7 @@ class ScriptedServer:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join()
-        self._listener.close()
+        self.stop_listening()
         for connection in self._connections:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
@@ -104,6 +115,13 @@ class ScriptedServer:
                 continue
         for thread in self._threads[1:]:
             thread.join()
+
+    def stop_listening(self) -> None:
+        """Take no new connections."""
+        if self._listener.fileno() >= 0:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._threads[0].join()
+            self._listener.close()
 
     def _listen(self) -> None:
         while True:

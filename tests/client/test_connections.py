@@ -15,13 +15,13 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from eventflowdb.client.refusals import ConnectionLost, NotConnected, UnexpectedReply
+from eventflowdb.client.refusals import ClientClosed, ConnectionLost, NotConnected, UnexpectedReply
 from eventflowdb.client.twisted_client import EventflowClient, connect, connect_lazily
 from eventflowdb.errors import EventflowError, TryAgain, WrongPassword
 from eventflowdb.events import NewEvent
 
 from .fake_server import FakeServer, FakeSession, Words, pong, silence
-from .samples import STREAM
+from .samples import EVENT, EVENT_JSON, STREAM, array, bulk
 
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
@@ -194,7 +194,7 @@ class LazyConnectTest(ConnectionsTest):
         client = self.connect_lazily()
         waiting = client.ping()
         await client.disconnect()
-        await error_of(waiting, NotConnected)
+        await error_of(waiting, ClientClosed)
 
     async def test_a_request_that_is_cancelled_while_it_waits_is_never_sent(self) -> None:
         client = self.connect_lazily()
@@ -209,46 +209,65 @@ class LazyConnectTest(ConnectionsTest):
 class LostConnectionTest(ConnectionsTest):
     """A connection that goes away."""
 
-    async def test_requests_under_way_fail_and_are_not_sent_again(self) -> None:
+    async def test_an_append_without_a_request_id_fails_and_is_not_sent_again(self) -> None:
         client = await self.connect(password="x")
         self.server.answer = silence
-        asked = [client.add(STREAM, 0, [OPENED]), client.get(STREAM)]
-        await self.server.until_asked(b"AUTH", b"ADD", b"GET")
+        asked = client.add(STREAM, 0, [OPENED], request_id=None)
+        await self.server.until_asked(b"AUTH", b"ADD")
         self.server.answer = pong
         self.server.sessions[0].close()
-        for one in asked:
-            assert "may or may not" in str(await error_of(one, ConnectionLost))
+        assert "may or may not" in str(await error_of(asked, ConnectionLost))
         assert await client.ping() == "PONG"
-        assert self.server.commands == [b"AUTH", b"ADD", b"GET", b"AUTH", b"PING"]
+        assert self.server.commands == [b"AUTH", b"ADD", b"AUTH", b"PING"]
+
+    async def test_what_was_under_way_is_sent_again_as_it_was_and_in_order(self) -> None:
+        client = await self.connect(password="x")
+        self.server.answer = silence
+        asked = [client.add(STREAM, version, [OPENED]) for version in range(20)]
+        await self.server.until_asked(b"AUTH", *[b"ADD"] * 20)
+        stored = array(bulk(EVENT_JSON))
+        self.server.answer = lambda _session, words: b"+OK\r\n" if words[0] == b"AUTH" else stored
+        self.server.sessions[0].close()
+        asked.append(client.get(STREAM))
+        assert await gatherResults(asked) == [[EVENT]] * 21
+        requests = self.server.requests
+        assert requests[22:42] == requests[1:21]
+        assert len({words[1] for words in requests[1:21]}) == 20
+        assert self.server.commands[42:] == [b"GET"]
+
+    async def test_what_is_lost_again_and_again_fails_after_four_attempts(self) -> None:
+        client = await self.connect()
+        self.server.answer = lambda session, _words: session.close()
+        error = await error_of(client.add(STREAM, 0, [OPENED], request_id="mine"), ConnectionLost)
+        assert error.request_id == "mine"
+        assert self.server.commands == [b"ADD"] * 4
 
     async def test_a_request_made_meanwhile_waits_for_the_next_connection(self) -> None:
         client = await self.connect()
         self.server.answer = silence
-        under_way = client.get(STREAM)
-        await self.server.until_asked(b"GET")
+        under_way = client.add(STREAM, 0, [OPENED], request_id=None)
+        await self.server.until_asked(b"ADD")
         self.server.answer = pong
         await self.server.stop()
         await error_of(under_way, ConnectionLost)
         waiting = client.ping()
         self.server.listen()
         assert await waiting == "PONG"
-        assert self.server.commands == [b"GET", b"PING"]
+        assert self.server.commands == [b"ADD", b"PING"]
 
     async def test_a_read_repeated_as_soon_as_it_fails_is_sent_on_the_next_connection(self) -> None:
         client = await self.connect()
-        answers = iter([None, b"HTTP\r\n", b"+PONG\r\n"])
+        answers = iter([b"HTTP\r\n", b"HTTP\r\n", b"+PONG\r\n"])
         self.server.answer = lambda _session, _words: next(answers)
         asked = client.ping().addErrback(lambda _: client.ping()).addErrback(lambda _: client.ping())
-        await self.server.until_asked(b"PING")
-        self.server.sessions[0].close()
         assert await asked == "PONG"
         assert self.server.commands == [b"PING"] * 3
 
     async def test_half_a_reply_is_not_taken_for_the_beginning_of_another(self) -> None:
         client = await self.connect()
         self.server.answer = lambda _session, _words: b"*2\r\n$5\r\nab"
-        under_way = client.get(STREAM)
-        await self.server.until_asked(b"GET")
+        under_way = client.add(STREAM, 0, [OPENED], request_id=None)
+        await self.server.until_asked(b"ADD")
         self.server.answer = pong
         self.server.sessions[0].close()
         await error_of(under_way, ConnectionLost)
@@ -264,6 +283,58 @@ class LostConnectionTest(ConnectionsTest):
         assert "0.5 seconds" in str(await error_of(failed, ConnectionLost))
         assert await repeated == "PONG"
         assert self.server.sessions_opened == 2
+
+    async def test_a_read_that_waits_keeps_no_other_request_waiting_and_its_reply_is_not_overdue(self) -> None:
+        waiting_sessions: list[FakeSession] = []
+
+        def answer(session: FakeSession, words: Words) -> bytes | None:
+            if b"wait_ms" in words[-1]:
+                waiting_sessions.append(session)
+            return pong(session, words) if words == [b"PING"] else None
+
+        self.server.answer = answer
+        client = self.connect_lazily(reply_timeout_seconds=0.2)
+        waiting = client.get_all(wait_ms=60_000)
+        await self.server.until_asked(b"GETALL")
+        assert await client.ping() == "PONG"
+        assert (await error_of(client.get(STREAM), ConnectionLost)).is_overdue
+        waiting_sessions[0].reply(array(bulk(EVENT_JSON)))
+        assert await waiting == [EVENT]
+
+    async def test_a_read_that_waits_uses_the_connection_of_an_earlier_one(self) -> None:
+        self.server.answer = lambda _session, _words: array()
+        client = await self.connect()
+        for _ in range(3):
+            assert await client.get(STREAM, wait_ms=1) == []
+        await gatherResults([client.get(STREAM, wait_ms=1) for _ in range(2)])
+        assert self.server.sessions_opened == 3
+
+    async def test_a_read_that_waits_too_long_is_overdue(self) -> None:
+        self.server.answer = silence
+        client = self.connect_lazily(reply_timeout_seconds=0.1)
+        assert (await error_of(client.get(STREAM, wait_ms=1), ConnectionLost)).is_overdue
+
+    async def test_cancelling_a_read_that_waits_closes_its_connection(self) -> None:
+        self.server.answer = silence
+        client = await self.connect()
+        waiting = client.get(STREAM, wait_ms=60_000)
+        await self.server.until_asked(b"GET")
+        waiting.cancel()
+        await error_of(waiting, CancelledError)
+        await self.server.until(lambda: len(self.server.sessions) == 1)
+
+    async def test_reads_that_wait_end_with_the_client(self) -> None:
+        for end in (EventflowClient.disconnect, EventflowClient.abort):
+            self.server.answer = silence
+            client = await self.connect()
+            waiting = client.get(STREAM, wait_ms=60_000)
+            await self.server.until(lambda: self.server.commands[-1:] == [b"GET"])
+            self.server.answer = pong
+            await end(client)
+            with pytest.raises(ConnectionLost):
+                await waiting
+            await self.server.until(lambda: not self.server.sessions)
+            self.server.requests.clear()
 
     async def test_each_connection_of_a_pool_is_made_anew(self) -> None:
         await self.connect(pool_size=3)
@@ -295,9 +366,9 @@ class DisconnectTest(ConnectionsTest):
     async def test_requests_made_afterwards_are_not_sent(self) -> None:
         client = await self.connect()
         disconnected = client.disconnect()
-        await error_of(client.ping(), NotConnected)
+        await error_of(client.ping(), ClientClosed)
         await disconnected
-        await error_of(client.ping(), NotConnected)
+        await error_of(client.ping(), ClientClosed)
         assert self.server.commands == [b"QUIT"]
 
     async def test_a_client_can_be_disconnected_twice(self) -> None:
@@ -314,5 +385,5 @@ class DisconnectTest(ConnectionsTest):
         await client.abort()
         await error_of(asked, ConnectionLost)
         await disconnected
-        await error_of(client.ping(), NotConnected)
+        await error_of(client.ping(), ClientClosed)
         await self.server.until(lambda: not self.server.sessions)

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from eventflowdb.client import exchanges
+from eventflowdb.client.appends import StreamAppend, Unless
 from eventflowdb.client.exchanges import Checksum, Exchange, Size
 from eventflowdb.client.refusals import UnexpectedReply
 from eventflowdb.errors import CorruptRecord, InvalidArgument
@@ -33,7 +34,7 @@ DIGITS = "1234567890" * 6 + "1234"
         (exchanges.stream_count_estimate(), (b"STREAMCOUNTEST",)),
         (exchanges.checksum(), (b"CHECKSUM",)),
         (
-            exchanges.add(STREAM, 0, [NewEvent(type="Opened", data="")]),
+            exchanges.add(STREAM, 0, [NewEvent(type="Opened", data="")], request_id=None),
             (b"ADD", b'{"stream":"%b","version":0,"events":[{"type":"Opened","data":""}]}' % STREAM.encode()),
         ),
         (
@@ -41,6 +42,7 @@ DIGITS = "1234567890" * 6 + "1234"
                 UUID(STREAM),
                 7,
                 (NewEvent(type="A", data="é", metadata="", causation_id=EVENT.id, correlation_id=EVENT.id),),
+                request_id="",
             ),
             (
                 b"ADD",
@@ -49,6 +51,18 @@ DIGITS = "1234567890" * 6 + "1234"
                     f'"causation_id":"{EVENT.id}","correlation_id":"{EVENT.id}"}}]}}'
                 ).encode(),
             ),
+        ),
+        (
+            exchanges.add(STREAM, "any", [], unless=Unless(tags=["a"]), request_id="r"),
+            (
+                b"ADD",
+                b'{"stream":"%b","version":"any","events":[],"unless":{"tags":["a"]},"request_id":"r"}'
+                % STREAM.encode(),
+            ),
+        ),
+        (
+            exchanges.add_many([StreamAppend(UUID(STREAM), "exists")], request_id=None),
+            (b"ADDMANY", b'{"appends":[{"stream":"%b","version":"exists","events":[]}]}' % STREAM.encode()),
         ),
         (exchanges.get(STREAM), (b"GET", b'{"stream":"%b"}' % STREAM.encode())),
         (exchanges.get(UUID(STREAM), 3, 2), (b"GET", b'{"stream":"%b","version":3,"limit":2}' % STREAM.encode())),
@@ -60,6 +74,34 @@ DIGITS = "1234567890" * 6 + "1234"
 )
 def test_a_command_is_sent_as_a_word_and_one_argument(exchange: Exchange[object], words: tuple[bytes, ...]) -> None:
     assert exchange.words == words
+
+
+def test_each_append_gets_a_request_id_of_its_own() -> None:
+    first, second = (exchanges.add(STREAM, 0, []) for _ in range(2))
+    assert first.request_id is not None
+    assert first.request_id != second.request_id
+    assert first.words[1].endswith(b'"request_id":"%b"}' % first.request_id.encode())
+
+
+@pytest.mark.parametrize(
+    ("exchange", "is_repeatable"),
+    [
+        (exchanges.ping(), True),
+        (exchanges.get(STREAM), True),
+        (exchanges.add(STREAM, 0, []), True),
+        (exchanges.add(STREAM, 0, [], request_id="mine"), True),
+        (exchanges.add(STREAM, 0, [], request_id=None), False),
+        (exchanges.add_many([], request_id=""), False),
+    ],
+)
+def test_all_but_appends_without_a_request_id_may_be_repeated(exchange: Exchange[object], is_repeatable: bool) -> None:
+    assert exchange.is_repeatable is is_repeatable
+
+
+def test_a_read_knows_how_long_the_server_may_wait() -> None:
+    assert exchanges.get(STREAM, wait_ms=2500).wait_seconds == 2.5
+    assert exchanges.get_all(wait_ms=1).wait_seconds == 0.001
+    assert exchanges.get_all().wait_seconds == 0
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,21 @@ from uuid import UUID, uuid4
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from eventflowdb import __version__
+from eventflowdb.client.appends import StreamAppend, Unless
 from eventflowdb.client.refusals import ConnectionLost
 from eventflowdb.client.twisted_client import EventflowClient, connect, connect_lazily
-from eventflowdb.errors import InvalidArgument, NotAuthenticated, WrongExpectedVersion, WrongPassword
+from eventflowdb.errors import (
+    InvalidArgument,
+    NotAuthenticated,
+    RequestConflict,
+    UnlessMatched,
+    WrongExpectedVersion,
+    WrongPassword,
+)
 from eventflowdb.events import NewEvent, RecordedEvent
 from eventflowdb.ids import ZERO_ULID
 from eventflowdb.limits import MIB
@@ -142,19 +150,54 @@ class LiveClientTest(TestCase):
     async def test_the_client_goes_on_after_the_server_was_killed_and_started_again(self) -> None:
         stream = uuid4()
         stored = await self.client.add(stream, 0, [OPENED])
+        follower = await connect(reactor, port=self.port, password=PASSWORD)
+        followed = follower.follow(after=stored[-1].id)
+
+        async def follow_one() -> RecordedEvent:
+            return await anext(followed)
+
+        next_followed = Deferred.fromCoroutine(follow_one())
         self.server.kill()
         with pytest.raises(ConnectionLost):
-            await self.client.ping()
-        waiting = self.client.get(stream)
+            await self.client.add(stream, 1, [OPENED], request_id=None)
+        waiting = [self.client.get(stream), self.client.add(stream, 1, [OPENED])]
         self.start(PASSWORD=PASSWORD, PORT=str(self.port))
-        assert await waiting == stored
+        read, added = await gatherResults(waiting)
+        assert read == stored
+        assert added == [await next_followed]
+        await follower.abort()
+
+    async def test_conditions_of_appends_hold_or_nothing_is_stored(self) -> None:
+        client, first, second = self.client, str(uuid4()), str(uuid4())
+        tagged = NewEvent(type="Registered", data="", tags=("name:zoë", "b"))
+        with pytest.raises(WrongExpectedVersion) as refused:
+            await client.add(first, "exists", [tagged])
+        assert (refused.value.stream, refused.value.expected, refused.value.actual) == (first, "exists", 0)
+        (stored,) = await client.add(first, "any", [tagged], unless=Unless(tags=["name:zoë"]), request_id="1")
+        assert stored.tags == ("name:zoë", "b")
+        with pytest.raises(UnlessMatched) as matched:
+            await client.add(second, 0, [OPENED], unless=[Unless(types=["Other"]), Unless(tags=["b"])])
+        assert (matched.value.unless, matched.value.event) == (1, stored.id)
+        assert await client.add(first, "any", [tagged], unless=Unless(tags=["name:zoë"]), request_id="1") == [stored]
+        with pytest.raises(RequestConflict):
+            await client.add(first, "any", [OPENED], request_id="1")
+        many = await client.add_many([StreamAppend(second, 0, [OPENED, OPENED]), StreamAppend(first, "exists")])
+        assert [(event.stream, event.position) for event in many] == [(second, 2), (second, 3)]
+        assert await client.event_count() == 3
+
+    async def test_who_follows_the_log_gets_what_others_store(self) -> None:
+        followed = self.client.follow(page_events=2)
+        added = [self.client.add(uuid4(), 0, [OPENED]) for _ in range(20)]
+        positions = [(await anext(followed)).position for _ in range(20)]
+        assert positions == list(range(1, 21))
+        await gatherResults(added)
 
 
 def test_the_guide_holds_programs() -> None:
-    assert len(PROGRAMS) == GUIDE.count("```python") == 3
+    assert len(PROGRAMS) == GUIDE.count("```python") == 5
 
 
-@pytest.mark.parametrize(("program", "printed"), PROGRAMS, ids=["write", "conflict", "follow"])
+@pytest.mark.parametrize(("program", "printed"), PROGRAMS, ids=["write", "conflict", "unless", "many", "follow"])
 def test_a_program_of_the_guide_prints_what_stands_below_it(
     program: str, printed: str, server: Server, installation: Installation, tmp_path: Path
 ) -> None:

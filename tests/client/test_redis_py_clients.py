@@ -1,6 +1,7 @@
-"""The blocking and the asyncio client: an ADD goes out once whatever happens, and errors are ours."""
+"""The blocking and the asyncio client: what is sent again and what is not, and errors are ours."""
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -15,20 +16,24 @@ from redis import exceptions
 
 from eventflowdb import __version__
 from eventflowdb.client import asyncio_client, blocking_client
+from eventflowdb.client.appends import StreamAppend, Unless
 from eventflowdb.client.redis_errors import failure_of, find_refusal
-from eventflowdb.client.refusals import ConnectionLost, NotConnected, UnexpectedReply, error_of
+from eventflowdb.client.refusals import ClientClosed, ConnectionLost, NotConnected, UnexpectedReply, error_of
 from eventflowdb.errors import (
     CorruptRecord,
     EventflowError,
     InvalidArgument,
     NotAuthenticated,
+    RequestConflict,
+    TryAgain,
+    UnlessMatched,
     WrongExpectedVersion,
     WrongPassword,
 )
-from eventflowdb.events import NewEvent
+from eventflowdb.events import NewEvent, RecordedEvent
 from eventflowdb.ids import ZERO_ULID
 from tests.client.redis_py_clients import AsyncioFace, BlockingFace, Face, ScriptedServer
-from tests.client.samples import EVENT, EVENT_JSON, STREAM, array, bulk
+from tests.client.samples import EVENT, EVENT_JSON, STREAM, array, bulk, event_json
 from tests.client.test_vectors import VECTORS
 from tests.conftest import StartServer
 from tests.system.installation import ROOT
@@ -48,14 +53,82 @@ def face(request: pytest.FixtureRequest) -> Iterator[Face]:
     face.close()
 
 
-def test_an_add_is_sent_once_when_the_connection_breaks_before_the_reply(face: Face) -> None:
+def test_an_add_without_a_request_id_is_sent_once_when_the_connection_breaks_before_the_reply(face: Face) -> None:
     with ScriptedServer(lambda _words: None) as server:
         client = face.connect(port=server.port)
         with pytest.raises(ConnectionLost, match="may or may not have been carried out") as lost:
+            client.add(STREAM, 0, [OPENED], request_id=None)
+        client.disconnect()
+        assert type(lost.value) is ConnectionLost
+        assert lost.value.request_id is None
+        assert [words[0] for words in server.requests] == [b"ADD"]
+
+
+class Storing:
+    """Answers appends as a server that remembers request ids; loses the first `losses` answers after storing."""
+
+    def __init__(self, losses: int) -> None:
+        self.losses = losses
+        self.stored: dict[str, bytes] = {}
+
+    def __call__(self, words: list[bytes]) -> bytes | None:
+        request_id = json.loads(words[1])["request_id"]
+        self.stored.setdefault(request_id, array(bulk(event_json(len(self.stored) + 1))))
+        if self.losses:
+            self.losses -= 1
+            return None
+        return self.stored[request_id]
+
+
+@pytest.mark.parametrize("losses", [1, 2])
+@pytest.mark.parametrize("method", ["add", "add_many"])
+def test_an_append_whose_answer_is_lost_is_sent_again_as_it_was_and_stored_once(
+    face: Face, method: str, losses: int
+) -> None:
+    arguments = (STREAM, 0, [OPENED]) if method == "add" else ([StreamAppend(STREAM, 0, [OPENED])],)
+    storing = Storing(losses)
+    with ScriptedServer(storing) as server:
+        client = face.connect(port=server.port)
+        (first,) = getattr(client, method)(*arguments)
+        (second,) = getattr(client, method)(*arguments)
+        client.disconnect()
+        assert (first.position, second.position) == (1, 2)
+        assert len(storing.stored) == 2
+        assert server.requests[: losses + 1] == [server.requests[0]] * (losses + 1)
+        assert len(server.requests) == losses + 2
+
+
+def test_an_append_that_is_lost_every_time_tells_its_request_id(face: Face) -> None:
+    with ScriptedServer(lambda _words: None) as server:
+        client = face.connect(port=server.port)
+        with pytest.raises(ConnectionLost) as lost:
             client.add(STREAM, 0, [OPENED])
         client.disconnect()
         assert type(lost.value) is ConnectionLost
-        assert [words[0] for words in server.requests] == [b"ADD"]
+        assert len(server.requests) == 4
+        assert json.loads(server.requests[-1][1])["request_id"] == lost.value.request_id
+
+
+def test_an_append_that_was_lost_is_not_said_to_be_unsent_when_the_server_is_gone(face: Face) -> None:
+    with ScriptedServer(lambda _words: None) as server:
+        client = face.connect(port=server.port)
+        server.stop_listening()
+        with pytest.raises(ConnectionLost) as lost:
+            client.add(STREAM, 0, [OPENED])
+        client.disconnect()
+        assert type(lost.value) is ConnectionLost
+        assert len(server.requests) == 1
+
+
+def test_what_the_server_asks_to_try_again_is_sent_again_a_few_times(face: Face) -> None:
+    answers = iter([b"-TRYAGAIN overloaded\r\n", ANSWER, *[b"-TRYAGAIN shutting down\r\n"] * 4])
+    with ScriptedServer(lambda _words: next(answers)) as server:
+        client = face.connect(port=server.port)
+        assert client.add(STREAM, 0, [OPENED], request_id=None) == [EVENT]
+        with pytest.raises(TryAgain, match="shutting down"):
+            client.add(STREAM, 0, [OPENED], request_id=None)
+        client.disconnect()
+        assert len(server.requests) == 6
 
 
 def test_an_add_is_sent_once_when_the_connection_breaks_in_the_middle_of_the_reply(face: Face) -> None:
@@ -90,14 +163,51 @@ def test_after_a_late_reply_the_next_request_gets_its_own(face: Face) -> None:
 
 
 def test_a_read_is_sent_once_more_when_its_connection_breaks(face: Face) -> None:
-    answers = iter([None, ANSWER, None, None])
+    answers = iter([None, ANSWER, None, None, None, None])
     with ScriptedServer(lambda _words: next(answers)) as server:
         client = face.connect(port=server.port)
         assert client.get(STREAM) == [EVENT]
         with pytest.raises(ConnectionLost):
             client.get(STREAM)
         client.disconnect()
-        assert len(server.requests) == 4
+        assert len(server.requests) == 6
+
+
+def test_a_read_that_waits_may_take_longer_than_a_reply(face: Face) -> None:
+    release = threading.Event()
+
+    def answer(words: list[bytes]) -> bytes:
+        if b"wait_ms" in words[1]:
+            release.wait(0.5)
+        return ANSWER if b"wait_ms" in words[1] else b""
+
+    with ScriptedServer(answer) as server:
+        client = face.connect(port=server.port, reply_timeout_seconds=0.1)
+        assert client.get(STREAM, wait_ms=60_000) == [EVENT]
+        with pytest.raises(ConnectionLost):
+            client.get(STREAM)
+        client.disconnect()
+
+
+def test_a_read_that_waits_too_long_is_overdue(face: Face) -> None:
+    with ScriptedServer(lambda _words: b"") as server:
+        client = face.connect(port=server.port, reply_timeout_seconds=0.1)
+        with pytest.raises(ConnectionLost) as lost:
+            client.get_all(wait_ms=1)
+        client.disconnect()
+        assert lost.value.is_overdue
+        assert len(server.requests) == 1
+
+
+def test_who_follows_the_log_gets_its_pages_and_then_waits_for_what_comes(face: Face) -> None:
+    pages = iter([array(bulk(event_json(1)), bulk(event_json(2))), array(), array(bulk(event_json(3)))])
+    with ScriptedServer(lambda _words: next(pages)) as server:
+        client = face.connect(port=server.port)
+        followed = face.follow(client, 3, page_events=2, wait_ms=500)
+        client.disconnect()
+        assert [event.position for event in followed] == [1, 2, 3]
+        waiting = {"after": "01KARS6Z4P0000000000000002", "limit": 2, "wait_ms": 500}
+        assert [json.loads(words[1]) for words in server.requests] == [{"limit": 2, "wait_ms": 500}, waiting, waiting]
 
 
 def test_nothing_is_sent_that_was_not_asked_for(face: Face) -> None:
@@ -127,7 +237,7 @@ def test_a_client_that_was_closed_sends_nothing(face: Face) -> None:
         for method in ("disconnect", "abort"):
             client = face.connect(port=server.port)
             getattr(client, method)()
-            with pytest.raises(NotConnected, match="disconnected"):
+            with pytest.raises(ClientClosed, match="disconnected"):
                 client.add(STREAM, 0, [OPENED])
         assert server.requests == []
 
@@ -142,7 +252,7 @@ def test_an_error_reply_is_the_same_class_and_text_as_in_every_client(face: Face
     expected = error_of(text)
     assert type(refused.value) is type(expected)
     assert (str(refused.value), vars(refused.value)) == (str(expected), vars(expected))
-    assert len(server.requests) == 1
+    assert len(server.requests) == (4 if isinstance(expected, TryAgain) else 1)
 
 
 def test_an_error_inside_an_array_is_raised(face: Face) -> None:
@@ -169,6 +279,8 @@ def test_half_a_surrogate_pair_and_an_empty_page_are_refused_before_anything_is_
         client.ping("\ud800")
     with pytest.raises(InvalidArgument, match="page_events"):
         face.read_all(client, page_events=0)
+    with pytest.raises(InvalidArgument, match="wait_ms"):
+        face.follow(client, 1, wait_ms=0)
     client.disconnect()
 
 
@@ -261,6 +373,53 @@ def test_events_come_back_as_they_were_stored_and_the_log_is_read_in_order(face:
 
 
 @pytest.mark.system
+def test_conditions_of_appends_hold_or_nothing_is_stored(face: Face, server: Server) -> None:
+    client = face.connect(port=server.port)
+    first, second = str(uuid4()), str(uuid4())
+    tagged = NewEvent(type="Registered", data="", tags=("name:zoë", "b"))
+    with pytest.raises(WrongExpectedVersion) as refused:
+        client.add(first, "exists", [tagged])
+    assert (refused.value.stream, refused.value.expected, refused.value.actual) == (first, "exists", 0)
+    (stored,) = client.add(first, "any", [tagged], unless=Unless(tags=["name:zoë"]), request_id="1")
+    assert stored.tags == ("name:zoë", "b")
+    assert client.get(first) == [stored]
+    with pytest.raises(UnlessMatched) as matched:
+        client.add(second, 0, [tagged], unless=[Unless(types=["Other"]), Unless(types=["Registered"], tags=["b"])])
+    assert (matched.value.unless, matched.value.event) == (1, stored.id)
+    assert client.add(first, "any", [tagged], unless=Unless(tags=["name:zoë"]), request_id="1") == [stored]
+    with pytest.raises(RequestConflict):
+        client.add(first, "any", [OPENED], request_id="1")
+    many = client.add_many(
+        [StreamAppend(second, 0, [OPENED, OPENED]), StreamAppend(first, "exists")],
+        unless=Unless(tags=["name:zoë"], after=stored.id),
+    )
+    assert [(event.stream, event.position, event.tags) for event in many] == [(second, 2, ()), (second, 3, ())]
+    with pytest.raises(WrongExpectedVersion) as refused:
+        client.add_many([StreamAppend(first, 1, [OPENED]), StreamAppend(second, 1, [OPENED])])
+    assert refused.value.stream == second
+    assert client.event_count() == 3
+    client.disconnect()
+
+
+@pytest.mark.system
+def test_who_follows_the_log_gets_what_others_store(face: Face, server: Server) -> None:
+    client = face.connect(port=server.port, reply_timeout_seconds=30)
+    stored = client.add(uuid4(), 0, [OPENED] * 3)
+
+    def write() -> list[RecordedEvent]:
+        with blocking_client.connect(port=server.port) as writer:
+            return [writer.add(uuid4(), 0, [OPENED])[0] for _ in range(20)]
+
+    with ThreadPoolExecutor() as threads:
+        written = threads.submit(write)
+        followed = face.follow(client, 23, page_events=2)
+    assert followed == stored + written.result()
+    stream = uuid4()
+    assert client.get(stream, wait_ms=1) == client.get_all(after=followed[-1].id, wait_ms=1) == []
+    client.disconnect()
+
+
+@pytest.mark.system
 def test_refusals_say_what_is_wrong(face: Face, server: Server) -> None:
     client = face.connect(port=server.port)
     stream = uuid4()
@@ -294,7 +453,7 @@ def test_the_client_goes_on_after_the_server_was_killed_and_started_again(
     stream = uuid4()
     stored = client.add(stream, 0, [OPENED])
     server.kill()
-    with pytest.raises(NotConnected):
+    with pytest.raises(ConnectionLost):
         client.get(stream)
     assert start_server(PORT=str(server.port)).port == server.port
     assert client.get(stream) == stored

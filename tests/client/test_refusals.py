@@ -6,7 +6,14 @@ from copy import copy
 import pytest
 
 from eventflowdb import errors
-from eventflowdb.client.refusals import ConnectionLost, NotConnected, UnexpectedReply, UnknownRefusal, error_of
+from eventflowdb.client.refusals import (
+    ClientClosed,
+    ConnectionLost,
+    NotConnected,
+    UnexpectedReply,
+    UnknownRefusal,
+    error_of,
+)
 from eventflowdb.errors import (
     CommandRefused,
     CorruptRecord,
@@ -14,8 +21,10 @@ from eventflowdb.errors import (
     InvalidArgument,
     NotAuthenticated,
     NotPermitted,
+    RequestConflict,
     StoreFull,
     TryAgain,
+    UnlessMatched,
     WrongExpectedVersion,
     WrongPassword,
 )
@@ -34,6 +43,8 @@ from .samples import CONCURRENCY_TEXT, STREAM
         ("OOM the disk is full", StoreFull, "the disk is full"),
         ("CORRUPT record 7 does not match its checksum", CorruptRecord, "record 7 does not match its checksum"),
         (f"CONCURRENCY {CONCURRENCY_TEXT}", WrongExpectedVersion, CONCURRENCY_TEXT),
+        ("CONCURRENCY unless=0 event=x: such an event", UnlessMatched, "unless=0 event=x: such an event"),
+        ("CONFLICT request_id 'a' was used", RequestConflict, "request_id 'a' was used"),
         (
             "ERR unknown command 'X', with args beginning with: ",
             CommandRefused,
@@ -63,7 +74,7 @@ def test_a_code_becomes_its_class_and_the_rest_its_text(text: str, kind: type[Ev
 def test_every_code_of_the_error_tree_is_known() -> None:
     for kind in EventflowError.__subclasses__():
         if kind.__module__ == errors.__name__ and kind.code != EventflowError.code:
-            assert type(error_of(f"{kind.code} some text")) is kind
+            assert isinstance(error_of(f"{kind.code} some text"), kind)
 
 
 def test_an_unknown_code_can_be_read_from_the_error() -> None:
@@ -76,7 +87,7 @@ def test_an_unknown_code_can_be_read_from_the_error() -> None:
     [
         (CONCURRENCY_TEXT, STREAM, 2, 3),
         (f"stream={STREAM} expected=0 actual=9007199254740991: text with a=b: and more", STREAM, 0, 2**53 - 1),
-        (f"stream={STREAM} expected=exists actual=0: no such stream", STREAM, None, 0),
+        (f"stream={STREAM} expected=exists actual=0: no such stream", STREAM, "exists", 0),
         (f"actual=3 key=value stream={STREAM}: in another order", STREAM, None, 3),
         (f"stream={STREAM} expected=² actual=-1: no numbers", STREAM, None, None),
         ("the stream holds more than expected", None, None, None),
@@ -84,7 +95,7 @@ def test_an_unknown_code_can_be_read_from_the_error() -> None:
     ],
 )
 def test_a_refused_append_says_which_stream_and_which_versions(
-    text: str, stream: str | None, expected: int | None, actual: int | None
+    text: str, stream: str | None, expected: int | str | None, actual: int | None
 ) -> None:
     error = error_of(f"CONCURRENCY {text}")
     assert isinstance(error, WrongExpectedVersion)
@@ -92,17 +103,29 @@ def test_a_refused_append_says_which_stream_and_which_versions(
     assert str(error) == text
 
 
-def test_the_servers_own_wording_of_a_refused_append_is_understood() -> None:
-    worded = WrongExpectedVersion.of(STREAM, 2, 3)
+@pytest.mark.parametrize(
+    "worded",
+    [
+        WrongExpectedVersion.of(STREAM, 2, 3),
+        WrongExpectedVersion.of(STREAM, "exists", 0),
+        UnlessMatched.of(1, "01KARS6Z4P0000000000000001"),
+        RequestConflict.of("a"),
+    ],
+    ids=str,
+)
+def test_the_servers_own_wording_of_a_refused_append_is_understood(worded: EventflowError) -> None:
     error = error_of(f"{worded.code} {worded}")
-    assert vars(error) == vars(worded)
+    assert type(error) is type(worded)
+    assert (str(error), vars(error)) == (str(worded), vars(worded))
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        ConnectionLost.because("the cable was cut"),
+        ConnectionLost.because("the cable was cut", is_overdue=True),
         NotConnected.because("no server"),
+        ClientClosed.because("the client was disconnected"),
+        error_of("CONCURRENCY unless=0 event=x: such an event"),
         UnexpectedReply("HTTP"),
         error_of("READONLY this server follows another"),
         error_of(f"CONCURRENCY {CONCURRENCY_TEXT}"),
@@ -121,3 +144,4 @@ def test_a_lost_connection_says_that_the_outcome_is_unknown_and_an_unsent_reques
     assert str(NotConnected.because("no server")) == "no server; nothing was sent"
     assert NotConnected.retry_can_help
     assert not ConnectionLost.retry_can_help
+    assert not ClientClosed.retry_can_help

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -42,7 +43,7 @@ class OneConnection:
         self.connection = Connection(charset=None, convertNumbers=False)
         self.connection.makeConnection(self.transport)
 
-    def request(self, *words: bytes) -> "Deferred[Reply]":
+    def request(self, *words: bytes, wait_seconds: float = 0.0) -> "Deferred[Reply]":
         return self.connection.request(*words)
 
     def take_sent(self) -> bytes:
@@ -71,7 +72,8 @@ class ClientTest(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.wire = OneConnection()
-        self.client = EventflowClient(self.wire)
+        self.clock = Clock()
+        self.client = EventflowClient(self.wire, self.clock)
 
     def asks(self, make: "Callable[[], Deferred[T]]", sent: bytes, reply: bytes) -> T:
         """What a method's Deferred fires with, once it sent just these bytes and got this reply."""
@@ -128,7 +130,9 @@ class CommandTest(ClientTest):
     def test_add_gives_the_events_as_stored(self) -> None:
         argument = b'{"stream":"%b","version":0,"events":[{"type":"Opened","data":""}]}' % STREAM.encode()
         sent = b"*2\r\n$3\r\nADD\r\n" + bulk(argument)
-        assert self.asks(lambda: self.client.add(STREAM, 0, [OPENED]), sent, array(bulk(EVENT_JSON))) == [EVENT]
+        assert self.asks(
+            lambda: self.client.add(STREAM, 0, [OPENED], request_id=None), sent, array(bulk(EVENT_JSON))
+        ) == [EVENT]
 
     def test_get_gives_the_events_of_a_stream(self) -> None:
         sent = b"*2\r\n$3\r\nGET\r\n" + bulk(b'{"stream":"%b","version":1,"limit":2}' % STREAM.encode())
@@ -169,7 +173,6 @@ class ErrorTest(ClientTest):
             "INVALIDARG": InvalidArgument,
             "NOAUTH": NotAuthenticated,
             "NOPERM": NotPermitted,
-            "TRYAGAIN": TryAgain,
             "OOM": StoreFull,
             "CORRUPT": CorruptRecord,
             "ERR": EventflowError,
@@ -206,7 +209,7 @@ class ErrorTest(ClientTest):
         assert self.wire.transport.disconnected
 
     def test_requests_under_way_when_the_connection_is_lost_say_that_their_outcome_is_unknown(self) -> None:
-        asked = [self.client.add(STREAM, 0, [OPENED]), self.client.get(STREAM)]
+        asked = [self.client.add(STREAM, 0, [OPENED], request_id=None) for _ in range(2)]
         self.wire.receive(b"*1\r\n$100\r\n{")
         self.wire.lose()
         for one in asked:
@@ -219,6 +222,42 @@ class ErrorTest(ClientTest):
 
     def test_text_that_utf8_cannot_carry_fails_the_deferred_and_is_not_sent(self) -> None:
         self.error_of(self.client.add(STREAM, 0, [NewEvent(type="A", data="\ud800")]), InvalidArgument)
+        assert self.wire.take_sent() == b""
+
+
+class RetryTest(ClientTest):
+    """What the server asks to try again. Lost connections are in test_connections."""
+
+    def test_a_request_is_repeated_as_it_was_until_it_is_answered(self) -> None:
+        asked = self.client.add(STREAM, 0, [OPENED])
+        sent = self.wire.take_sent()
+        assert b"request_id" in sent
+        for pause in (0.2, 0.5, 1.5):
+            self.wire.receive(b"-TRYAGAIN overloaded\r\n")
+            self.clock.advance(pause / 2)
+            assert self.wire.take_sent() == b""
+            self.clock.advance(pause / 2)
+            assert self.wire.take_sent() == sent
+        self.wire.receive(array(bulk(EVENT_JSON)))
+        assert self.successResultOf(asked) == [EVENT]
+
+    def test_a_request_is_repeated_three_times_at_most(self) -> None:
+        asked = self.client.add(STREAM, 0, [OPENED], request_id=None)
+        for _ in range(4):
+            assert self.wire.take_sent() != b""
+            self.wire.receive(b"-TRYAGAIN overloaded\r\n")
+            self.clock.advance(10)
+        assert str(self.error_of(asked, TryAgain)) == "overloaded"
+        assert self.wire.take_sent() == b""
+        assert not self.clock.getDelayedCalls()
+
+    def test_a_request_that_is_cancelled_between_attempts_is_not_sent_again(self) -> None:
+        asked = self.client.event_count()
+        self.wire.take_sent()
+        self.wire.receive(b"-TRYAGAIN overloaded\r\n")
+        asked.cancel()
+        self.error_of(asked, CancelledError)
+        self.clock.advance(10)
         assert self.wire.take_sent() == b""
 
 
@@ -261,6 +300,21 @@ class ReadAllTest(ClientTest):
         read = self.read(self.client.read_all(page_events=3), stop_after=3)
         self.serve(b'{"limit":3}', range(1, 4))
         assert self.successResultOf(read) == [1, 2, 3]
+        assert self.wire.take_sent() == b""
+
+    def test_who_follows_the_log_gets_its_pages_and_then_waits_for_what_comes(self) -> None:
+        read = self.read(self.client.follow(page_events=2, wait_ms=500), stop_after=4)
+        self.serve(b'{"limit":2,"wait_ms":500}', range(1, 3))
+        self.serve(b'{"after":"01KARS6Z4P0000000000000002","limit":2,"wait_ms":500}', range(3, 4))
+        for _ in range(2):
+            self.serve(b'{"after":"01KARS6Z4P0000000000000003","limit":2,"wait_ms":500}', range(4, 4))
+        self.serve(b'{"after":"01KARS6Z4P0000000000000003","limit":2,"wait_ms":500}', range(4, 5))
+        assert self.successResultOf(read) == [1, 2, 3, 4]
+        assert self.wire.take_sent() == b""
+
+    def test_who_follows_the_log_has_to_wait(self) -> None:
+        self.error_of(self.read(self.client.follow(wait_ms=0)), InvalidArgument)
+        self.error_of(self.read(self.client.follow(page_events=0)), InvalidArgument)
         assert self.wire.take_sent() == b""
 
     def test_an_error_reaches_the_reader(self) -> None:

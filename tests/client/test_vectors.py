@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 
 from eventflowdb import errors
 from eventflowdb.client import asyncio_client, blocking_client, twisted_client
+from eventflowdb.client.appends import StreamAppend, Unless
 from eventflowdb.client.replies import Reply, ReplyParser
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import NewEvent, RecordedEvent
@@ -21,6 +24,8 @@ from .samples import STREAM
 VECTORS = json.loads((ROOT / "clients" / "vectors.json").read_text(encoding="utf-8"))
 KINDS: dict[str, type[EventflowError]] = {
     "concurrency": errors.WrongExpectedVersion,
+    "unless_matched": errors.UnlessMatched,
+    "request_conflict": errors.RequestConflict,
     "invalid_argument": errors.InvalidArgument,
     "not_authenticated": errors.NotAuthenticated,
     "wrong_password": errors.WrongPassword,
@@ -40,19 +45,19 @@ class Recorder:
 
 
 class BlockingRecorder(Recorder):
-    def request(self, words: Sequence[bytes]) -> object:
+    def request(self, words: Sequence[bytes], _wait_seconds: float) -> object:
         self.words = tuple(words)
         return self.reply
 
 
 class AsyncioRecorder(Recorder):
-    async def request(self, words: Sequence[bytes]) -> object:
+    async def request(self, words: Sequence[bytes], _wait_seconds: float) -> object:
         self.words = tuple(words)
         return self.reply
 
 
 class TwistedRecorder(Recorder):
-    def request(self, *words: bytes) -> "Deferred[Reply]":
+    def request(self, *words: bytes, wait_seconds: float = 0.0) -> "Deferred[Reply]":
         self.words = words
         return succeed(self.reply)
 
@@ -72,7 +77,7 @@ def _with_asyncio(reply: list[Reply], method: str, *args: Any, **options: Any) -
 def _with_twisted(reply: list[Reply], method: str, *args: Any, **options: Any) -> tuple[tuple[bytes, ...], Any]:
     recorder: Any = TwistedRecorder(reply)
     given: list[Any] = []
-    getattr(twisted_client.EventflowClient(recorder), method)(*args, **options).addCallback(given.append)
+    getattr(twisted_client.EventflowClient(recorder, Clock()), method)(*args, **options).addCallback(given.append)
     return recorder.words, given[0]
 
 
@@ -85,20 +90,36 @@ every_client = pytest.mark.parametrize(
 @every_client
 @pytest.mark.parametrize("vector", VECTORS["requests"], ids=lambda vector: vector["name"])
 def test_a_call_is_sent_as_the_vector_says(use: Use, vector: dict[str, Any]) -> None:
-    call = dict(vector["call"])
+    call = _with_values(vector["call"])
     method = call.pop("method")
-    if "events" in call:
-        call["events"] = [NewEvent(**event) for event in call["events"]]
     words, _ = use([], method, **call)
     assert words[0] == vector["command"].encode()
-    assert [json.loads(word) for word in words[1:]] == ([vector["argument"]] if vector["argument"] else [])
+    arguments = [json.loads(word) for word in words[1:]]
+    for argument in arguments:
+        if "request_id" in argument and "request_id" not in call:
+            assert re.fullmatch("[0-7][0-9A-HJKMNP-TV-Z]{25}", argument["request_id"])
+            argument["request_id"] = "<a fresh ULID>"
+    assert arguments == ([vector["argument"]] if vector["argument"] else [])
+
+
+def _with_values(call: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call, with our classes where the vector has objects."""
+    values = dict(call)
+    if "events" in call:
+        values["events"] = [NewEvent(**{**event, "tags": tuple(event.get("tags", ()))}) for event in call["events"]]
+    if "unless" in call:
+        values["unless"] = [Unless(**item) for item in call["unless"]]
+    if "appends" in call:
+        values["appends"] = [StreamAppend(**_with_values(append)) for append in call["appends"]]
+    return values
 
 
 @every_client
 @pytest.mark.parametrize("vector", VECTORS["events"], ids=lambda vector: vector["name"])
 def test_an_event_is_read_as_the_vector_says(use: Use, vector: dict[str, Any]) -> None:
     _, events = use([vector["json"].encode()], "get", STREAM)
-    assert [msgspec.to_builtins(event) for event in events] == [vector["event"]]
+    assert [json.loads(msgspec.json.encode(event)) for event in events] == [vector["event"]]
+    assert [event.tags for event in events] == [tuple(vector["event"].get("tags", ()))]
     assert type(events[0]) is RecordedEvent
 
 
@@ -111,5 +132,5 @@ def test_an_error_is_of_the_kind_that_the_vector_says(vector: dict[str, Any]) ->
         assert type(error) not in KINDS.values()
     else:
         assert type(error) is KINDS[vector["kind"]]
-    for name in ("stream", "expected", "actual"):
-        assert getattr(error, name, None) == vector[name]
+    for name in ("stream", "expected", "actual", "unless", "event"):
+        assert getattr(error, name, None) == vector.get(name)
