@@ -48,6 +48,14 @@ WAIT_MS_MAX = 60 * 60 * 1000
 """How long one GET or GETALL may wait."""
 SHARED_LOOKS_MAX = 100
 """So many different reads that wait keep what they found after a commit, for others that ask the same."""
+SUBSCRIPTIONS_MAX = 1000
+"""Of one connection."""
+SUBSCRIPTION_QUERY_BYTES_MAX = 4 * KIB
+"""The query is the channel's name, and every message repeats it."""
+SHARED_PAGES_BYTES_MAX = 8 * MIB
+"""Pages of events, and their messages, that are kept for other subscriptions at the same place."""
+LAG_LOOKS_MAX = 100
+"""Of subscriptions to single streams that are behind, INFO asks so many for their lag."""
 NOTICES_TURN_MAX = 100
 """So many that wait are told of a commit in one turn of the reactor, at some 50 microseconds each."""
 

@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 from eventflowdb.commands.explain import explain_rejection, find_repeated_field, shortened
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.events import ANY, EXISTS, Append, ExpectedVersion, NewEvent, StreamAppend, Unless
-from eventflowdb.ids import find_stream_id, find_ulid_bytes
+from eventflowdb.ids import ULID_BYTES, find_stream_id, find_ulid_bytes
 from eventflowdb.limits import (
     EVENT_TAGS_MAX,
     EVENT_TYPE_BYTES_MAX,
@@ -117,6 +117,30 @@ class LogRead(msgspec.Struct, frozen=True):
     limit: int
     wait_ms: int = 0
 
+
+class SubscribeArgument(msgspec.Struct, forbid_unknown_fields=True):
+    """What SUBSCRIBE takes."""
+
+    stream: str | Optional = UNSET
+    version: Integer | Optional = UNSET
+    offset: str | Optional = UNSET
+    after: str | Optional = UNSET
+
+
+class SubscriptionQuery(msgspec.Struct, frozen=True):
+    """A checked query of a subscription: what it reads, and from where on.
+
+    stream: None for the whole log; version: skip so many events of the stream; start: the first id not below it,
+    16 bytes. Without version and start, everything from now on.
+    """
+
+    stream: str | None = None
+    version: int | None = None
+    start: bytes | None = None
+
+
+_LARGEST_ID = b"\xff" * ULID_BYTES
+_BEYOND_ALL_IDS = b"\1" + bytes(ULID_BYTES)
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 Checked = TypeVar("Checked")
@@ -339,16 +363,34 @@ def _check_get(value: GetArgument, _size_bytes: int) -> StreamRead:
 
 
 def _check_get_all(value: GetAllArgument, _size_bytes: int) -> LogRead:
+    start = _start(value)
+    limit, wait_ms = _given(value.limit) or GETALL_LIMIT_DEFAULT, _wait_ms(value.wait_ms)
+    if start == _BEYOND_ALL_IDS:
+        return LogRead(_LARGEST_ID, 0, wait_ms)
+    return LogRead(bytes(ULID_BYTES) if start is None else start, limit, wait_ms)
+
+
+def _start(value: GetAllArgument | SubscribeArgument) -> bytes | None:
+    """The smallest id that `offset` or `after` lets through; 2**128 in 17 bytes where none is."""
     offset, after = _given(value.offset), _given(value.after)
     if offset is not None and after is not None:
         raise InvalidArgument("after: cannot be given together with offset; offset is inclusive, after is exclusive")
-    limit, wait_ms = _given(value.limit) or GETALL_LIMIT_DEFAULT, _wait_ms(value.wait_ms)
     if after is None:
-        return LogRead(bytes(16) if offset is None else _ulid_bytes(offset, "offset"), limit, wait_ms)
+        return None if offset is None else _ulid_bytes(offset, "offset")
     number = int.from_bytes(_ulid_bytes(after, "after"), "big") + 1
-    if number >> 128:
-        return LogRead(b"\xff" * 16, 0, wait_ms)
-    return LogRead(number.to_bytes(16, "big"), limit, wait_ms)
+    return _BEYOND_ALL_IDS if number >> 128 else number.to_bytes(ULID_BYTES, "big")
+
+
+def _check_subscribe(value: SubscribeArgument, _size_bytes: int) -> SubscriptionQuery:
+    stream, version, start = _given(value.stream), _given(value.version), _start(value)
+    if version is not None:
+        if stream is None:
+            raise InvalidArgument("version: is a place in a stream; name the stream, or give after or offset")
+        if start is not None:
+            raise InvalidArgument("version: cannot be given together with after or offset")
+    if start == _BEYOND_ALL_IDS:
+        start = _LARGEST_ID  # which is never given out, either
+    return SubscriptionQuery(None if stream is None else _stream_id(stream), version, start)
 
 
 def _wait_ms(field: int | Optional) -> int:
@@ -393,5 +435,6 @@ ADD = ArgumentDecoder(AddArgument, _check_add, _count_add_strings)
 ADDMANY = ArgumentDecoder(AddManyArgument, _check_add_many, _count_add_many_strings)
 GET = ArgumentDecoder(GetArgument, _check_get, _count_field_strings)
 GETALL = ArgumentDecoder(GetAllArgument, _check_get_all, _count_field_strings)
+SUBSCRIBE = ArgumentDecoder(SubscribeArgument, _check_subscribe, _count_field_strings)
 EVERYTHING = LogRead(bytes(16), GETALL_LIMIT_DEFAULT)
 """What GETALL without an argument reads."""

@@ -20,6 +20,7 @@ class Group(enum.Enum):
     EVENTS = "events"
     CONNECTION = "connection"
     SERVER = "server"
+    PUBSUB = "pubsub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +47,5 @@ class CommandSpec:
     """Its words are shown to nobody."""
     is_for_anyone: bool = False
     """Answered before AUTH."""
+    is_for_subscribers: bool = False
+    """Answered on a connection in RESP2 that has subscriptions."""

@@ -2,6 +2,7 @@
 
 from eventflowdb.commands import arguments
 from eventflowdb.commands.spec import CommandSpec, Group, Order
+from eventflowdb.limits import SUBSCRIPTIONS_MAX
 
 _SPECS = (
     CommandSpec(
@@ -13,6 +14,7 @@ _SPECS = (
         words_max=2,
         group=Group.CONNECTION,
         hint="[message]",
+        is_for_subscribers=True,
     ),
     CommandSpec(
         "AUTH",
@@ -35,6 +37,7 @@ _SPECS = (
         Order.AT_ONCE,
         is_for_anyone=True,
         group=Group.CONNECTION,
+        is_for_subscribers=True,
     ),
     CommandSpec(
         "VERSION",
@@ -136,6 +139,29 @@ _SPECS = (
         group=Group.SERVER,
     ),
     CommandSpec(
+        "SUBSCRIBE",
+        "Be sent events as they come.",
+        '`{"stream","version","offset","after"}` ...; `{}`: everything from now on',
+        "a confirmation each, then a message an event",
+        Order.READ,
+        words_min=2,
+        words_max=SUBSCRIPTIONS_MAX + 1,
+        group=Group.PUBSUB,
+        hint='{"stream","version","offset","after"} [query ...]',
+        is_for_subscribers=True,
+    ),
+    CommandSpec(
+        "UNSUBSCRIBE",
+        "End subscriptions.",
+        "the queries as they were given, or nothing: all",
+        "a confirmation each",
+        Order.READ,
+        words_max=SUBSCRIPTIONS_MAX + 1,
+        group=Group.PUBSUB,
+        hint="[query ...]",
+        is_for_subscribers=True,
+    ),
+    CommandSpec(
         "HELLO",
         "Introduce the client and choose the protocol.",
         "`[2|3 [AUTH <user> <password>] [SETNAME <name>]]`",
@@ -188,6 +214,7 @@ _SPECS = (
         Order.AT_ONCE,
         is_for_anyone=True,
         group=Group.CONNECTION,
+        is_for_subscribers=True,
     ),
     CommandSpec(
         "COMMAND",

@@ -15,6 +15,7 @@ from eventflowdb.service.information import Information
 from eventflowdb.service.operations import Operations
 from eventflowdb.service.responders import Responders
 from eventflowdb.service.statistics import Statistics
+from eventflowdb.service.subscriptions import Subscriptions
 from eventflowdb.service.verification import Checks
 from eventflowdb.service.waits import Waits
 
@@ -37,8 +38,10 @@ def assemble(
     stop: ends the server, soon.
     """
     access, statistics = Access(settings.password), Statistics()
-    waits = Waits(database, clock)
-    information = Information(settings, port, database, clients, waits, checks, statistics, budget, seconds)
+    waits, subscriptions = Waits(database, clock), Subscriptions(database)
+    information = Information(
+        settings, port, database, clients, waits, subscriptions, checks, statistics, budget, seconds
+    )
     stored = Responders(database, waits, seconds)
     handshake = Handshake(access, clients, seconds)
     operations = Operations(settings, information, clients, statistics, stop)
@@ -59,6 +62,8 @@ def assemble(
         "GET": stored.get,
         "GETALL": stored.get_all,
         "VERIFY": checks.verify,
+        "SUBSCRIBE": subscriptions.subscribe,
+        "UNSUBSCRIBE": subscriptions.unsubscribe,
         "HELLO": handshake.hello,
         "CLIENT": handshake.client,
         "SELECT": handshake.select,

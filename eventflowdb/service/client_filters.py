@@ -28,7 +28,7 @@ class ClientFilter:
             (self.ids is None or session.id in self.ids)
             and (self.address is None or session.address == self.address)
             and (self.local_address is None or session.local_address == self.local_address)
-            and (self.kind is None or self.kind == "normal")
+            and (self.kind is None or self.kind == ("normal" if session.subscriber is None else "pubsub"))
             and (self.age_min is None or now - session.began_at >= self.age_min)
         )
 

@@ -1,6 +1,6 @@
 """The command table as COMMAND INFO and COMMAND DOCS tell it, so that redis-cli completes and explains ADD."""
 
-from eventflowdb.commands.spec import CommandSpec, Order
+from eventflowdb.commands.spec import CommandSpec, Group, Order
 from eventflowdb.wire.values import Members, Simple, Value
 
 _CATEGORIES = {Order.APPEND: "@write", Order.READ: "@read", Order.AT_ONCE: "@fast"}
@@ -39,4 +39,6 @@ def _flags(spec: CommandSpec) -> list[str]:
     flags = {Order.APPEND: ["write", "denyoom"], Order.READ: ["readonly"], Order.AT_ONCE: ["fast", "loading"]}[
         spec.order
     ]
+    if spec.group is Group.PUBSUB:
+        flags = ["pubsub", "loading", "stale"]
     return [*flags, "no_auth"] if spec.is_for_anyone else flags

@@ -69,6 +69,7 @@ class Conversation:
         self._line = line
         self._session = session
         self._dispatcher = dispatcher
+        self._execute = dispatcher.execute
         self._budget = budget
         session.peer = self
         self._parser = RequestParser(dispatcher.request_limits(session))
@@ -105,6 +106,7 @@ class Conversation:
         self._dispatcher.touch(self._session)
         self._read_on()
         self._advance()
+        self._pull()
 
     def unwritable(self) -> None:
         """The client does not take its replies."""
@@ -127,13 +129,34 @@ class Conversation:
         self._budget.change(-self._accounted_bytes)
         self._accounted_bytes = 0
         self._budget.forget(self)
+        if self._session.subscriber is not None:
+            self._session.subscriber.close()
         self._dispatcher.forget_session(self._session)
         # The session refers to this conversation: let go, or both stay until the garbage collector comes.
         self._session.peer = None
 
+    @property
+    def may_push(self) -> bool:
+        """Whether the client takes what it is sent, and is in the middle of no reply."""
+        return self._stage is _Stage.OPEN and self._is_writable and not isinstance(self._reading, LongReply)
+
+    def push_messages(self, data: bytes) -> None:
+        """Send messages of subscriptions now, behind the replies that are ready; only if may_push."""
+        self._send_ready()
+        self._line.send(data)
+
+    def break_off(self, data: bytes) -> None:
+        """End the connection, with a last word if it can be said between replies."""
+        if self.may_push:
+            self.push_messages(data)
+            self._stage = _Stage.ENDING
+            self._advance()
+        elif self._stage is not _Stage.ENDED:
+            self._line.abort()
+
     def push(self, data: bytes) -> None:
         """Send what no request asked for, between replies; dropped if the client does not keep up."""
-        if self._stage is _Stage.OPEN and self._is_writable and not isinstance(self._reading, LongReply):
+        if self.may_push:
             self._ready.append(data)
             if not self._is_advancing:
                 self._send_ready()
@@ -230,7 +253,7 @@ class Conversation:
         )
 
     def _run(self, request: Request) -> None:
-        reply = self._dispatcher.execute(self._session, request)
+        reply = self._execute(self._session, request)
         if self._session.muting is not Muting.NOTHING:
             reply = self._mute(reply)
         if isinstance(reply, bytes):
@@ -259,9 +282,13 @@ class Conversation:
 
     def _follow_session(self) -> None:
         self._session.has_changed = False
-        self._parser.limits = self._dispatcher.request_limits(self._session)
-        if self._session.is_ending:
+        session, dispatcher = self._session, self._dispatcher
+        self._parser.limits = dispatcher.request_limits(session)
+        self._execute = dispatcher.execute_limited if session.is_limited else dispatcher.execute
+        if session.is_ending:
             self._stage = _Stage.ENDING
+        else:
+            self._pull()
 
     def _answer(self, reply: bytes) -> None:
         """Put a reply behind those that are still owed; SHUTDOWN's and muted ones are empty."""
@@ -342,9 +369,15 @@ class Conversation:
             self._reading = None
             self._ready.append(replies.ARRAY_END)
             self._advance()
+            self._pull()
             return
         reply.rest, reply.next = chunk.rest, None
         self._read_on()
+
+    def _pull(self) -> None:
+        """Send what there is for the subscriptions."""
+        if self._session.subscriber is not None:
+            self._session.subscriber.pull()
 
     def _break_off(self, failure: Failure) -> None:
         """A fault after the reply's header: only the end of the connection can tell the client."""

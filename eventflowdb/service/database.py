@@ -54,6 +54,18 @@ class Database:
         """Begin to read the log where few events are expected; see Reads.open_log_end."""
         return self._reads.open_log_end(start, limit)
 
+    def open_stream_from(self, stream: str, start: bytes, limit: int) -> "Deferred[tuple[int | None, Chunk]]":
+        """Begin to read a stream from an id on; see Reads.open_stream_from."""
+        return self._reads.open_stream_from(stream, start, limit)
+
+    def count_log(self, start: bytes) -> int:
+        """How many events there are from the first id not below `start` on."""
+        return self._reads.count_log(start)
+
+    def count_stream(self, stream: str, version: int) -> int:
+        """How many events a stream holds from `version` on."""
+        return self._reads.count_stream(stream, version)
+
     def read_on(self, span: Span) -> "Deferred[Chunk]":
         """The next chunk of a read."""
         return self._reads.read_on(span)

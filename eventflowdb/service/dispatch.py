@@ -107,6 +107,19 @@ class Dispatcher:
             self._show_monitors(session, spec, request)
         return self._respond(session, spec, respond, request, began)
 
+    def execute_limited(self, session: Session, request: Request) -> Reply:
+        """The same on a connection in RESP2 that has subscriptions: what is answered must not look like a reply."""
+        found = None if isinstance(request, DroppedRequest) else self._find(request[0])
+        if found is None or isinstance(request, DroppedRequest):
+            return self.execute(session, request)
+        spec = found[0]
+        if not spec.words_min <= len(request) <= spec.words_max:
+            return self.execute(session, request)
+        if not spec.is_for_subscribers:
+            return self._refuse(_not_for_subscribers(spec.name.lower()))
+        reply = self.execute(session, request)
+        return _limited_pong(request) if spec.name == "PING" and not _error_code(reply) else reply
+
     def touch(self, session: Session) -> None:
         """The connection is in use: bytes came, or left."""
         session.last_used_at = self._seconds()
@@ -178,6 +191,17 @@ def _error_code(reply: object) -> str | None:
     if isinstance(reply, bytes) and reply.startswith(b"-"):
         return reply[1:].partition(b" ")[0].decode()
     return None
+
+
+def _not_for_subscribers(name: str) -> CommandRefused:
+    """Redis's own sentence."""
+    allowed = "(P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET"
+    return CommandRefused(f"Can't execute '{name}': only {allowed} are allowed in this context")
+
+
+def _limited_pong(words: list[bytes]) -> bytes:
+    """What PING answers between messages: an array like theirs, as in Redis."""
+    return replies.bulk_array([b"pong", words[1] if len(words) == 2 else b""])
 
 
 def _unknown_command(words: list[bytes]) -> CommandRefused:

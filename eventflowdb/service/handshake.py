@@ -103,6 +103,7 @@ class Handshake:
         if name is not None:
             session.name = name
         session.protocol = protocol
+        session.has_changed = True
         facts: dict[str, Value] = {
             "server": "eventflowdb",
             "version": __version__,
@@ -195,7 +196,7 @@ class Handshake:
             "idle": int(now - session.last_used_at),
             "flags": _flags(session),
             "db": 0,
-            "sub": 0,
+            "sub": len(session.subscriber or ()),
             "psub": 0,
             "ssub": 0,
             "multi": -1,
@@ -213,8 +214,10 @@ class Handshake:
 
 
 def _flags(session: Session) -> str:
-    """O: a monitor, b: waits for events; N: neither."""
+    """O: a monitor, P: has subscriptions, b: waits for events; N: none of these."""
     flags = "O" if session.is_monitor else ""
+    if session.subscriber is not None:
+        flags += "P"
     if session.peer is not None and session.peer.is_blocked:
         flags += "b"
     return flags or "N"

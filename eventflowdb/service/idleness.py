@@ -12,7 +12,7 @@ from eventflowdb.service.clients import Clients
 class IdleTimeout:
     """Looks at every connection about once a second.
 
-    Those that only listen (MONITOR) are never idle, nor are those that wait for the server.
+    Those that only listen (MONITOR, SUBSCRIBE) are never idle, nor are those that wait for the server.
     """
 
     def __init__(
@@ -38,5 +38,7 @@ class IdleTimeout:
         oldest = self._seconds() - self._timeout_seconds
         for session in self._clients:
             peer = session.peer
-            if session.last_used_at < oldest and not session.is_monitor and peer is not None and not peer.is_waiting:
+            if session.last_used_at >= oldest or session.is_monitor or session.subscriber is not None:
+                continue
+            if peer is not None and not peer.is_waiting:
                 peer.kill()

@@ -17,6 +17,7 @@ from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
 from eventflowdb.service.database import Database
 from eventflowdb.service.statistics import CommandCount, Statistics
+from eventflowdb.service.subscriptions import Subscriptions, lag_of
 from eventflowdb.service.verification import Checks
 from eventflowdb.service.waits import Waits
 from eventflowdb.storage.environment import id_text
@@ -38,6 +39,7 @@ class Information:
         database: Database,
         clients: Clients,
         waits: Waits,
+        subscriptions: Subscriptions,
         checks: Checks,
         statistics: Statistics,
         budget: InflightBudget,
@@ -47,6 +49,7 @@ class Information:
         self._database = database
         self._clients = clients
         self._waits = waits
+        self._subscriptions = subscriptions
         self._checks = checks
         self._statistics = statistics
         self._budget = budget
@@ -104,7 +107,7 @@ class Information:
             "connected_clients": len(self._clients),
             "maxclients": self._clients.clients_max,
             "blocked_clients": self._waits.count,
-            "pubsub_clients": 0,
+            "pubsub_clients": len(self._subscriptions.subscribers),
             "monitor_clients": len(self._clients.monitors),
         }
 
@@ -176,12 +179,16 @@ class Information:
 
     def _eventflow(self) -> Facts:
         head, commits = self._database.head(), self._database.commits
+        behind = self._subscriptions.behind()
         return {
             "events": head.position,
             "streams": self._database.stream_count(),
             "head": id_text(head.last_id),
             "size_bytes": self._database.size_bytes(),
             "data": str(self._settings.data),
+            "subscriptions": self._subscriptions.count(),
+            "subscriptions_behind": len(behind),
+            "subscriptions_lag_events_max": lag_of(behind),
             "commits": commits.count,
             "commits_failed": commits.failed,
             "batch_appends_mean": f"{commits.appends / max(1, commits.count):.2f}",

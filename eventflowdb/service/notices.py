@@ -14,14 +14,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from eventflowdb.limits import NOTICES_TURN_MAX
-
-_STREAM_BEGIN = len('{"id":"01M851XQ5N6D2F8H0J2K4M6P8R","stream":"')
-_STREAM_AT = slice(_STREAM_BEGIN, _STREAM_BEGIN + 36)
+from eventflowdb.service.records import stream_of
 
 
 def streams_of(outcomes: Iterable[object]) -> set[str]:
     """The streams of the records among the outcomes of appends, found without reading the rest of each."""
-    return {record[_STREAM_AT].decode() for outcome in outcomes if isinstance(outcome, list) for record in outcome}
+    return {stream_of(record) for outcome in outcomes if isinstance(outcome, list) for record in outcome}
 
 
 class Watcher(Protocol):

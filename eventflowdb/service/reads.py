@@ -9,6 +9,7 @@ alone would not do: on a busy machine any call may take milliseconds.
 import resource
 import time
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
@@ -20,12 +21,17 @@ from eventflowdb.limits import (
     INLINE_READ_EVENTS_MAX,
     INLINE_READ_PAUSE_SECONDS,
     INLINE_READ_SECONDS_MAX,
+    INTEGER_MAX,
 )
-from eventflowdb.storage.lmdb_store import CHUNK, Chunk, LmdbStore, ReadBounds, Span
+from eventflowdb.service.records import id_of
+from eventflowdb.storage.environment import id_text
+from eventflowdb.storage.lmdb_store import CHUNK, NOTHING, Chunk, LmdbStore, ReadBounds, Span
 
 INLINE = ReadBounds(INLINE_READ_EVENTS_MAX, INLINE_READ_BYTES_MAX)
 
-OffThread = Callable[[Callable[[], Chunk]], "Deferred[Chunk]"]
+ONE = ReadBounds(1, 1)
+
+OffThread = Callable[[Callable[[], Any]], "Deferred[Any]"]
 """Runs a read on some other thread."""
 
 
@@ -79,6 +85,21 @@ class Reads:
         """The same of the log."""
         return self._read_small(lambda: self._store.open_log(start, limit, INLINE))
 
+    def open_stream_from(self, stream: str, start: bytes, limit: int) -> "Deferred[tuple[int | None, Chunk]]":
+        """Begin to read a stream from the first id not below `start` on; its version, which is found by bisection.
+
+        None where events to come may have smaller ids.
+        """
+        return self._run(lambda: _open_stream_from(self._store, stream, start, limit))
+
+    def count_log(self, start: bytes) -> int:
+        """How many events there are from the first id not below `start` on."""
+        return self._store.open_log(start, INTEGER_MAX, ONE).total()
+
+    def count_stream(self, stream: str, version: int) -> int:
+        """How many events a stream holds from `version` on."""
+        return self._store.open_stream(stream, version, None, ONE).total()
+
     def read_on(self, span: Span) -> "Deferred[Chunk]":
         """The next chunk of a read; it has turned out to be a long one."""
         return self._run(lambda: self._store.read_on(span, CHUNK))
@@ -98,3 +119,18 @@ class Reads:
         if faults > self._faults_before:
             self._threads_until = now + INLINE_READ_PAUSE_SECONDS
         self._faults_before = faults
+
+
+def _open_stream_from(store: LmdbStore, stream: str, start: bytes, limit: int) -> tuple[int | None, Chunk]:
+    if int.from_bytes(start, "big") > int.from_bytes(store.head().last_id, "big") + 1:
+        return None, NOTHING
+    first, end = 0, store.open_stream(stream, 0, None, ONE).total()
+    start_text = id_text(start)
+    while first < end:
+        middle = (first + end) // 2
+        (record,) = store.open_stream(stream, middle, 1, ONE).records
+        if id_of(record) < start_text:
+            first = middle + 1
+        else:
+            end = middle
+    return first, store.open_stream(stream, first, limit, CHUNK)

@@ -1,6 +1,7 @@
 """What the server knows of one connection and its user."""
 
 import enum
+from collections.abc import Iterator
 from typing import Protocol
 
 from eventflowdb.wire.values import RESP2
@@ -17,11 +18,40 @@ class Peer(Protocol):
     def is_blocked(self) -> bool:
         """Whether it waits for events to come."""
 
+    @property
+    def may_push(self) -> bool:
+        """Whether the client takes what it is sent, and is in the middle of no reply."""
+
+    def push_messages(self, data: bytes) -> None:
+        """Send messages now; only if may_push."""
+
+    def break_off(self, data: bytes) -> None:
+        """End the connection, with a last word if it can be said."""
+
     def push(self, data: bytes) -> None:
         """Send bytes that no request asked for; dropped if the client does not keep up."""
 
     def kill(self) -> None:
         """Close the connection when its replies are out."""
+
+
+class Subscriber(Protocol):
+    """The subscriptions of a session, of which there is at least one."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Their channels."""
+
+    def remove(self, channel: bytes) -> None:
+        """End one."""
+
+    def pull(self) -> None:
+        """Send what there is."""
+
+    def close(self) -> None:
+        """End all."""
 
 
 class Muting(enum.Enum):
@@ -57,6 +87,7 @@ class Session:
         "name",
         "peer",
         "protocol",
+        "subscriber",
     )
 
     def __init__(self, number: int, address: str, local_address: str, is_authenticated: bool, now: float) -> None:
@@ -73,6 +104,7 @@ class Session:
         self.has_changed = False
         self.library_name = ""
         self.library_version = ""
+        self.subscriber: Subscriber | None = None
         self.reset(is_authenticated)
 
     def reset(self, is_authenticated: bool) -> None:
@@ -83,6 +115,13 @@ class Session:
         self.muting = Muting.NOTHING
         self.is_monitor = False
         self.has_changed = True
+        if self.subscriber is not None:
+            self.subscriber.close()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it may only do what subscribers may: in RESP2 a message cannot be told from a reply."""
+        return self.subscriber is not None and self.protocol == RESP2
 
     def authenticate(self) -> None:
         """From now on the connection may do what its user may."""

@@ -55,6 +55,25 @@ def array_items(values: Iterable[bytes]) -> bytes:
     return b"".join(pieces)
 
 
+def message_prefix(channel: bytes, is_push: bool) -> bytes:
+    """What stands before the payload of every message of a channel; `is_push`: as RESP3 has it."""
+    return b"%b3\r\n$7\r\nmessage\r\n$%d\r\n%b" % (b">" if is_push else b"*", len(channel), channel)
+
+
+def messages(prefix: bytes, payloads: Sequence[bytes]) -> bytes:
+    """Messages of one channel, a payload each; at least one."""
+    pieces: list[bytes] = []
+    add = pieces.append
+    next_prefix = b"\r\n" + prefix
+    for payload in payloads:
+        length = len(payload)
+        add(next_prefix if pieces else prefix)
+        add(_ITEM_HEADERS[length] if length < 4096 else b"\r\n$%d\r\n" % length)
+        add(payload)
+    add(b"\r\n")
+    return b"".join(pieces)
+
+
 def error(refusal: EventflowError) -> bytes:
     """`-CODE text`, on one line whatever the text holds."""
     return error_line(f"{refusal.code} {refusal}")

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from eventflowdb.commands.arguments import SUBSCRIBE
+from eventflowdb.errors import InvalidArgument
+
 from .samples import HALF, LARGEST, STREAM, ULID_TEXT, add_argument, event, refusal, stream_refusal, ulid_refusal
 
 NESTED = 100_000
@@ -152,6 +155,34 @@ WRONG_READS: list[tuple[str, str, str]] = [
     ("GETALL", f'{{"offset":"{"x" * 70}"}}', ulid_refusal("offset", f"'{'x' * 60}...'")),
 ]
 
+WRONG_QUERIES: list[tuple[str, str]] = [
+    ('{"limit":1}', "limit: unknown field; known are stream, version, offset, after"),
+    ('{"wait_ms":1}', "wait_ms: unknown field; known are stream, version, offset, after"),
+    ('{"stream":1}', "stream: expected a string or null, got an integer"),
+    ('{"stream":"x"}', stream_refusal("'x'")),
+    ('{"version":0}', "version: is a place in a stream; name the stream, or give after or offset"),
+    (
+        f'{{"version":0,"after":"{ULID_TEXT}"}}',
+        "version: is a place in a stream; name the stream, or give after or offset",
+    ),
+    (
+        f'{{"stream":"{STREAM}","version":0,"after":"{ULID_TEXT}"}}',
+        "version: cannot be given together with after or offset",
+    ),
+    (
+        f'{{"stream":"{STREAM}","version":0,"offset":"{ULID_TEXT}"}}',
+        "version: cannot be given together with after or offset",
+    ),
+    ('{"after":"x"}', ulid_refusal("after", "'x'")),
+    (
+        f'{{"after":"{ULID_TEXT}","offset":"{ULID_TEXT}"}}',
+        "after: cannot be given together with offset; offset is inclusive, after is exclusive",
+    ),
+    (f'{{"after":"{ULID_TEXT}","after":null}}', "after: the field is given more than once"),
+    ("[]", "the argument: expected an object, got an array"),
+    ("", "the argument is empty; expected a JSON object"),
+]
+
 WRONG_EVENTS: list[tuple[str, str]] = [
     ("1", ": expected an object, got an integer"),
     ("null", ": expected an object, got null"),
@@ -239,6 +270,13 @@ def test_what_is_not_json_is_refused(text: str | bytes, sentence: str) -> None:
 @pytest.mark.parametrize(("command", "text", "sentence"), WRONG_READS)
 def test_a_wrong_read_is_refused(command: str, text: str, sentence: str) -> None:
     assert refusal(command, text) == sentence
+
+
+@pytest.mark.parametrize(("text", "sentence"), WRONG_QUERIES)
+def test_a_wrong_query_of_a_subscription_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        SUBSCRIBE.decode(text.encode())
+    assert str(refused.value) == sentence
 
 
 @pytest.mark.parametrize(("text", "sentence"), WRONG_ADDS)

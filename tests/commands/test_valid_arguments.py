@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.commands.arguments import EVERYTHING, LogRead, StreamRead
+from eventflowdb.commands.arguments import EVERYTHING, SUBSCRIBE, LogRead, StreamRead, SubscriptionQuery
 from eventflowdb.events import ANY, EXISTS, Append, ExpectedVersion, NewEvent, StreamAppend, Unless
 
 from .samples import (
@@ -67,6 +67,19 @@ READS: list[tuple[str, str, Any]] = [
     ("GETALL", f'{{"after":"{"0" * 26}"}}', LogRead(bytes(15) + b"\1", 100)),
     ("GETALL", f'{{"after":"0{"Z" * 25}"}}', LogRead(b"\x20" + bytes(15), 100)),
     ("GETALL", f'{{"after":"{MAXIMAL_ULID}"}}', LogRead(b"\xff" * 16, 0)),
+]
+QUERIES: list[tuple[str, SubscriptionQuery]] = [
+    ("{}", SubscriptionQuery()),
+    (' { "stream" : null , "version":null,"offset":null,"after":null}', SubscriptionQuery()),
+    (f'{{"stream":"{STREAM.upper()}"}}', SubscriptionQuery(STREAM)),
+    (f'{{"version":0,"stream":"{STREAM}"}}', SubscriptionQuery(STREAM, 0)),
+    (f'{{"version":{LARGEST},"stream":"{STREAM}"}}', SubscriptionQuery(STREAM, LARGEST)),
+    (f'{{"offset":"{ULID_TEXT.lower()}"}}', SubscriptionQuery(None, None, ULID_BYTES)),
+    (f'{{"offset":"{"0" * 26}"}}', SubscriptionQuery(None, None, bytes(16))),
+    (f'{{"after":"{ULID_TEXT}"}}', SubscriptionQuery(None, None, ULID_AFTER_BYTES)),
+    (f'{{"after":"{ULID_TEXT}","stream":"{STREAM}"}}', SubscriptionQuery(STREAM, None, ULID_AFTER_BYTES)),
+    (f'{{"offset":"{MAXIMAL_ULID}"}}', SubscriptionQuery(None, None, b"\xff" * 16)),
+    (f'{{"after":"{MAXIMAL_ULID}"}}', SubscriptionQuery(None, None, b"\xff" * 16)),
 ]
 EVENTS: list[tuple[str, NewEvent]] = [
     (event(), NewEvent(type="t", data="d")),
@@ -141,6 +154,11 @@ APPENDS: list[tuple[str, list[StreamAppend]]] = [
 @pytest.mark.parametrize(("command", "text", "read"), READS)
 def test_a_read_is_taken_as_this(command: str, text: str, read: object) -> None:
     assert decoded(command, text) == read
+
+
+@pytest.mark.parametrize(("text", "query"), QUERIES)
+def test_a_query_of_a_subscription_is_taken_as_this(text: str, query: SubscriptionQuery) -> None:
+    assert SUBSCRIBE.decode(text.encode()) == query
 
 
 @pytest.mark.parametrize(("text", "expected"), EVENTS)

@@ -374,6 +374,10 @@ class ReplyError(NamedTuple):
     text: str
 
 
+class Pushed(list[Any]):
+    """What RESP3 sends without being asked."""
+
+
 def read_replies(data: bytes) -> list[Any]:
     """The replies in some bytes: str for simple strings, int, bytes for bulks, list, ReplyError. All must be whole."""
     replies: list[Any] = []
@@ -393,12 +397,14 @@ def _read_reply(data: bytes, offset: int) -> tuple[Any, int]:
         return ReplyError(*line.decode().split(" ", 1)), offset
     if kind == b":":
         return int(line), offset
+    if kind == b"_" or line == b"-1":
+        return None, offset
     if kind == b"$":
         end = offset + int(line)
         assert data[end : end + 2] == b"\r\n"
         return data[offset:end], end + 2
-    assert kind == b"*", f"{kind!r} at {end}"
-    items: list[Any] = []
+    assert kind in (b"*", b">"), f"{kind!r} at {end}"
+    items: list[Any] = [] if kind == b"*" else Pushed()
     for _ in range(int(line)):
         item, offset = _read_reply(data, offset)
         items.append(item)

@@ -31,6 +31,11 @@ REPLIES: list[tuple[bytes, bytes, Value]] = [
     ),
     (replies.bulk_array([]), b"*0\r\n", []),
     (replies.bulk_array([b"a", b"", b"bc"]), b"*3\r\n$1\r\na\r\n$0\r\n\r\n$2\r\nbc\r\n", [b"a", b"", b"bc"]),
+    (
+        replies.messages(replies.message_prefix(b"{}", is_push=False), [b"a"]),
+        b"*3\r\n$7\r\nmessage\r\n$2\r\n{}\r\n$1\r\na\r\n",
+        [b"message", b"{}", b"a"],
+    ),
     (replies.error(CommandRefused("syntax error")), b"-ERR syntax error\r\n", ErrorLine("ERR syntax error")),
     (
         replies.error(InvalidArgument("events[0].type: expected a string, got an integer")),
@@ -108,3 +113,13 @@ def test_an_error_is_one_line_that_every_client_takes_whatever_its_text(text: st
     assert isinstance(decoded, ErrorLine)
     assert not {"\r", "\n"} & set(decoded)
     assert decoded.startswith("INVALIDARG ")
+
+
+@UNHURRIED
+@given(st.binary(max_size=50), bulks.filter(bool))
+def test_messages_of_a_channel_stand_one_behind_the_other(channel: bytes, payloads: list[bytes]) -> None:
+    messages = replies.messages(replies.message_prefix(channel, is_push=False), payloads)
+    expected = [replies.bulk_array([b"message", channel, payload]) for payload in payloads]
+    assert messages == b"".join(expected)
+    pushes = replies.messages(replies.message_prefix(channel, is_push=True), payloads)
+    assert pushes == b"".join([b">" + message[1:] for message in expected])
