@@ -1,0 +1,31 @@
+"""What a reader may ask for: the shape that the commands, the storage and the subscriptions share."""
+
+import msgspec
+
+from eventflowdb.ids import ULID_BYTES
+
+
+class Query(msgspec.Struct, frozen=True):
+    """Which events are wanted: those that meet all that is given, in the order of the log, or backwards.
+
+    stream: canonical UUID (None: any), from `version` on; types: one of them; tags: all of them; correlation_id,
+    causation_id: ULIDs, upper case; start: the first id that may be, 16 bytes; end: the first that may not (None:
+    there is none); since_us, until_us: added_at, microseconds since 1970, not before the one and before the other.
+    """
+
+    stream: str | None = None
+    version: int = 0
+    types: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    start: bytes = bytes(ULID_BYTES)
+    end: bytes | None = None
+    since_us: int = 0
+    until_us: int | None = None
+    is_backwards: bool = False
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether it asks for more than a part of a stream or of the log."""
+        return bool(self.types or self.tags or self.correlation_id or self.causation_id)

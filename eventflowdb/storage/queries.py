@@ -1,0 +1,158 @@
+"""Reads that ask for some events only, or backwards: found by their ids, counted, then read as they are sent.
+
+Theory of operation. The number of events stands before them in a reply, so all ids are found before the first event
+leaves: in slices, each in a short transaction, on and on until the limit is met or the range is through. The range
+ends at the head of the first slice, and indexes only grow at their ends, so that all slices see the same. The first
+ids that were found are kept; beyond so many the same search finds them again while the reply goes out. Where a range
+has no other condition its length is known from positions or versions, and nothing is searched.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import lmdb
+
+from eventflowdb.errors import StorageFailed
+from eventflowdb.ids import ULID_BYTES
+from eventflowdb.limits import SEARCH_IDS_KEPT_MAX, SEARCH_PAGE_STEPS_MAX, SEARCH_SLICE_STEPS_MAX
+from eventflowdb.queries import Query
+from eventflowdb.storage import id_lists
+from eventflowdb.storage.environment import Environment, id_text
+from eventflowdb.storage.id_lists import StreamIds, id_beyond
+from eventflowdb.storage.lmdb_store import CHUNK, NOTHING, Chunk, LmdbStore, LogSpan, ReadBounds, Span, StreamSpan
+from eventflowdb.storage.records import load_record, position_of
+from eventflowdb.storage.searches import SearchSpan, search
+from eventflowdb.storage.selection import Selection, select
+
+
+class Page(NamedTuple):
+    """The events that a query found: the first of them, and what is left.
+
+    cursor: the id to go on after (backwards: before) where the search stopped at a bound; None at the end of the range,
+    and where nobody asked. head_id: the last event of the log when the read began.
+    """
+
+    chunk: Chunk
+    cursor: bytes | None
+    head_id: bytes
+
+
+@contextmanager
+def reading(environment: Environment) -> Iterator[Any]:
+    """A read transaction; LMDB's errors come out as StorageFailed."""
+    try:
+        with environment.env.begin() as txn:
+            yield txn
+    except lmdb.Error as error:
+        raise StorageFailed(f"the storage failed: {error}") from error
+
+
+class QueryRead:
+    """One read of what a query selects of the log as it stands at the first step; any thread may take the next one.
+
+    limit: of events, None for all; may_stop: it may end at a bound of the search, and tells where to go on.
+    """
+
+    def __init__(self, store: LmdbStore, query: Query, limit: int | None, *, may_stop: bool = False) -> None:
+        self._store = store
+        self._environment = store.environment
+        self._query = query
+        self._limit = limit
+        self._may_stop = may_stop
+        # One more than asked for: that there is another tells that this is not the end.
+        self._wanted = limit + 1 if may_stop and limit is not None else limit
+        self._head_id = b""
+        self._selection: Selection | None = None
+        self._at = b""
+        """Where the search goes on."""
+        self._ids = b""
+        """The first matches, side by side."""
+        self._count = 0
+        """How many were found."""
+        self._steps_left = SEARCH_PAGE_STEPS_MAX
+
+    def step(self, bounds: ReadBounds = CHUNK, steps: int = SEARCH_SLICE_STEPS_MAX) -> Page | None:
+        """Take so many steps of the search: the page, with its first events, if that is all; None: call again."""
+        if not self._head_id:
+            self._begin()
+        if self._selection is None:
+            return self._page(NOTHING)
+        if not (self._may_stop or self._query.has_terms):
+            span = self._measure(self._selection)
+            return self._page(NOTHING if span is None else self._store.read_on(span, bounds))
+        is_through = self._search(self._selection, steps)
+        if is_through or self._count == self._wanted or (self._may_stop and self._steps_left <= 0):
+            return self._end(self._selection, bounds, is_through=is_through)
+        return None
+
+    def _begin(self) -> None:
+        with reading(self._environment) as txn:
+            self._head_id = self._environment.head(txn).last_id
+            self._selection = select(self._environment, txn, self._query, self._head_id)
+        if self._selection is not None:
+            self._at = self._selection.first
+
+    def _search(self, selection: Selection, steps: int) -> bool:
+        """Find some matches more; whether these were all."""
+        wanted = None if self._wanted is None else self._wanted - self._count
+        with reading(self._environment) as txn:
+            found = search(self._environment, txn, selection, self._at, wanted, steps)
+        if len(self._ids) < SEARCH_IDS_KEPT_MAX * ULID_BYTES:
+            self._ids += b"".join(found.ids)
+        self._count += len(found.ids)
+        self._steps_left -= steps
+        if found.at is not None:
+            self._at = found.at
+        return found.at is None
+
+    def _end(self, selection: Selection, bounds: ReadBounds, *, is_through: bool) -> Page:
+        cursor = None
+        ids, count = self._ids, self._count
+        is_backwards = self._query.is_backwards
+        if self._may_stop and not is_through:
+            cursor = id_beyond(self._at, not is_backwards)
+        if self._may_stop and self._limit is not None and count > self._limit:
+            ids, count = ids[: self._limit * ULID_BYTES], self._limit
+            cursor = ids[-ULID_BYTES:]
+        if not count:
+            return self._page(NOTHING, cursor)
+        span = SearchSpan(selection, ids, id_beyond(ids[-ULID_BYTES:], is_backwards), count)
+        return self._page(self._store.read_on(span, bounds), cursor)
+
+    def _page(self, chunk: Chunk, cursor: bytes | None = None) -> Page:
+        return Page(chunk, cursor, self._head_id)
+
+    def _measure(self, selection: Selection) -> Span | None:
+        """The span of a range without further conditions, whose length needs no search; None: it is empty."""
+        with reading(self._environment) as txn:
+            if selection.query.stream is None:
+                span, count = self._measure_log(txn, selection)
+            else:
+                span, count = self._measure_stream(txn, selection)
+        if count > 0 and self._query.is_backwards:
+            return SearchSpan(selection, b"", selection.first, self._limited(count))
+        return span
+
+    def _measure_stream(self, txn: Any, selection: Selection) -> tuple[Span | None, int]:
+        ids = StreamIds(self._environment, txn, selection.number, selection.stream_count, is_backwards=False)
+        begin = ids.version_from(selection.low)
+        count = ids.version_from(id_beyond(selection.high, is_backwards=False)) - begin
+        if count <= 0:
+            return None, 0
+        return StreamSpan(selection.number, selection.query.stream or "", begin, self._limited(count)), count
+
+    def _measure_log(self, txn: Any, selection: Selection) -> tuple[Span | None, int]:
+        first = id_lists.of_log(self._environment, txn, is_backwards=False)(selection.low)
+        last = id_lists.of_log(self._environment, txn, is_backwards=True)(selection.high)
+        if first is None or last is None or first > last:
+            return None, 0
+        count = self._position(txn, last) - self._position(txn, first) + 1
+        return LogSpan(first, self._limited(count)), count
+
+    def _position(self, txn: Any, key: bytes) -> int:
+        stored = txn.get(key, db=self._environment.log)
+        return position_of(load_record(stored, f"the record of event {id_text(key)}"))
+
+    def _limited(self, count: int) -> int:
+        return count if self._limit is None else min(count, self._limit)
