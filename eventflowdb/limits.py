@@ -69,6 +69,8 @@ CONNECTION_APPEND_BYTES_MAX = 4 * MIB
 """Appends of one connection under way at once; a single larger one is still taken, alone."""
 CONNECTION_REPLY_BYTES_MAX = 64 * KIB
 """Replies of one connection are gathered into one write up to so much; then it shows whether the client takes them."""
+CONNECTION_UNTAKEN_BYTES_MAX = 32 * MIB
+"""So much of replies may a client leave untaken and still be served: many send a whole pipeline before they read."""
 OVERLOAD_SECONDS_MAX = 5.0
 """So long may requests wait for memory before the largest unfinished ones are answered TRYAGAIN."""
 OVERLOAD_HELD_BYTES_MAX = 1 * KIB

@@ -22,7 +22,12 @@ from twisted.python.threadpool import ThreadPool
 from eventflowdb import __version__
 from eventflowdb.config import SETTINGS, Settings, read_settings
 from eventflowdb.errors import StartRefused, StorageFailed
-from eventflowdb.limits import READ_THREADS_MAX, SHUTDOWN_GRACE_SECONDS, SHUTDOWN_NOTICE_SECONDS
+from eventflowdb.limits import (
+    CONNECTION_UNTAKEN_BYTES_MAX,
+    READ_THREADS_MAX,
+    SHUTDOWN_GRACE_SECONDS,
+    SHUTDOWN_NOTICE_SECONDS,
+)
 from eventflowdb.service.assembly import assemble
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
@@ -104,7 +109,7 @@ class EventflowService(Service):
         reads = Reads(self._store, off_thread(self._reactor, self._read_threads))
         database = Database(self._store, self._writer, reads, self._estimates, notices)
         clients = Clients(self._fit_clients())
-        budget = InflightBudget(settings.max_inflight_bytes, self._reactor)
+        budget = InflightBudget(settings.max_inflight_bytes, self._reactor, CONNECTION_UNTAKEN_BYTES_MAX)
         # The process of a check needs no secrets.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PASSWORD")}
         start_check = start_process(self._reactor, settings.data.resolve(), environment)

@@ -1,8 +1,11 @@
-"""MAX_INFLIGHT_BYTES: how much of requests all connections together may hold in memory.
+"""MAX_INFLIGHT_BYTES: how much of requests, and of replies that nobody takes, all connections may hold in memory.
 
 Beyond it sockets are not read. What is held are appends that wait for the disk, and requests of which a part
 has come. The first go away by themselves; but if the second alone fill the budget, nobody could ever finish:
 so after OVERLOAD_SECONDS_MAX the largest unfinished requests are given up, until half of the budget is free.
+
+Replies that a client does not take yet are kept, since many libraries send a whole pipeline before they read: up to a
+bound for each connection, and only while most of the budget is free, so that those who never read cannot use it up.
 """
 
 from typing import Protocol
@@ -11,6 +14,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from eventflowdb.errors import TryAgain
 from eventflowdb.limits import OVERLOAD_SECONDS_MAX
+
+_UNTAKEN_SHARE = 4
+"""Replies are kept while no more than this part of the budget is used."""
 
 
 class Holder(Protocol):
@@ -27,10 +33,14 @@ class Holder(Protocol):
 
 
 class InflightBudget:
-    """The budget of one server, used on the reactor's thread."""
+    """The budget of one server, used on the reactor's thread.
 
-    def __init__(self, limit_bytes: int, clock: IReactorTime) -> None:
+    untaken_bytes_max: how much of replies one connection may leave untaken before it is not served any more.
+    """
+
+    def __init__(self, limit_bytes: int, clock: IReactorTime, untaken_bytes_max: int = 0) -> None:
         self._limit_bytes = limit_bytes
+        self._untaken_bytes_max = untaken_bytes_max
         self._clock = clock
         self._holders: dict[Holder, None] = {}
         self._waiting: dict[Holder, None] = {}
@@ -41,6 +51,10 @@ class InflightBudget:
     def is_exhausted(self) -> bool:
         """Whether connections must not be read."""
         return self.used_bytes > self._limit_bytes
+
+    def may_keep(self, untaken_bytes: int) -> bool:
+        """Whether a connection that has left so much of its replies untaken may go on."""
+        return untaken_bytes < self._untaken_bytes_max and self.used_bytes < self._limit_bytes // _UNTAKEN_SHARE
 
     def change(self, by_bytes: int) -> None:
         """Take, or give back where negative."""

@@ -88,6 +88,8 @@ class Conversation:
         self._is_starved = True
         """The parser needs more bytes."""
         self._is_writable = True
+        self._untaken_bytes = 0
+        """What was sent since the client ceased to take it."""
         self._is_paused = False
         self._is_advancing = False
         self._has_input_ended = False
@@ -103,6 +105,7 @@ class Conversation:
     def writable(self) -> None:
         """What was sent is out: there is room again."""
         self._is_writable = True
+        self._forget_untaken()
         self._dispatcher.touch(self._session)
         self._read_on()
         self._advance()
@@ -128,6 +131,7 @@ class Conversation:
             reading.end()
         self._budget.change(-self._accounted_bytes)
         self._accounted_bytes = 0
+        self._forget_untaken()
         self._budget.forget(self)
         if self._session.subscriber is not None:
             self._session.subscriber.close()
@@ -247,7 +251,7 @@ class Conversation:
         return (
             self._reading is None
             and self._stage is _Stage.OPEN
-            and self._is_writable
+            and (self._is_writable or self._budget.may_keep(self._untaken_bytes))
             and self._owed_bytes < CONNECTION_APPEND_BYTES_MAX
             and len(self._owed) < CONNECTION_APPENDS_MAX
         )
@@ -344,7 +348,16 @@ class Conversation:
         ready = self._ready
         if ready:
             self._ready, self._ready_bytes = [], 0
-            self._line.send(ready[0] if len(ready) == 1 else b"".join(ready))
+            data = ready[0] if len(ready) == 1 else b"".join(ready)
+            if not self._is_writable:
+                self._untaken_bytes += len(data)
+                self._budget.change(len(data))
+            self._line.send(data)
+
+    def _forget_untaken(self) -> None:
+        if self._untaken_bytes:
+            untaken_bytes, self._untaken_bytes = self._untaken_bytes, 0
+            self._budget.change(-untaken_bytes)
 
     def _begin_long(self, reply: LongReply) -> None:
         self._reading = reply

@@ -191,6 +191,7 @@ class SteppedServer:
         max_request_bytes: int = 16 * MIB,
         max_inflight_bytes: int = 256 * MIB,
         clients_max: int = 100,
+        untaken_bytes_max: int = 0,
     ) -> None:
         self.clock = Clock()
         self.store = LmdbStore.open(folder, map_size=1 << 30)
@@ -205,7 +206,7 @@ class SteppedServer:
             lambda: succeed((self.store.event_count(), self.store.stream_count())), 1.0, self.clock
         )
         self.database = Database(self.store, self.writer, self.reads, self.estimates, self.notices)
-        self.budget = InflightBudget(max_inflight_bytes, self.clock)
+        self.budget = InflightBudget(max_inflight_bytes, self.clock, untaken_bytes_max)
         self.clients = Clients(clients_max)
         self.stops = 0
         self.check_processes: list[FakeCheckProcess] = []

@@ -3,6 +3,8 @@
 import gc
 import json
 import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -271,6 +273,60 @@ def test_nothing_is_taken_while_the_client_does_not_take_its_replies(connection:
     connection.conversation.writable()
     assert connection.take() == PONG
     assert not connection.line.is_paused
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Iterator[SteppedServer]:
+    """A server that keeps 100,000 bytes of replies for a client that does not take them, and 250,000 for all."""
+    server = SteppedServer(tmp_path / "patient", max_inflight_bytes=1_000_000, untaken_bytes_max=100_000)
+    yield server
+    server.close()
+
+
+def test_a_pipeline_is_answered_though_it_is_sent_before_the_first_reply_is_read(patient: SteppedServer) -> None:
+    connection = patient.connect()
+    connection.line.on_send = connection.conversation.unwritable
+    for _ in range(9):
+        connection.send(request("ECHO", "x" * 10_000))
+        assert not connection.line.is_paused
+    assert read_replies(connection.take()) == [b"x" * 10_000] * 9
+    connection.conversation.writable()
+    assert patient.budget.used_bytes == 0
+
+
+def test_a_client_that_leaves_too_much_untaken_is_served_no_more_until_it_has_taken_it(patient: SteppedServer) -> None:
+    connection = patient.connect()
+    connection.conversation.unwritable()
+    connection.send(*[request("ECHO", "x" * 10_000)] * 20)
+    assert len(read_replies(connection.take())) < 20
+    assert 100_000 <= patient.budget.used_bytes < 300_000
+    assert connection.line.is_paused
+    connection.conversation.writable()
+    read_replies(connection.take())
+    assert not connection.line.is_paused
+    assert patient.budget.used_bytes == 0
+
+
+def test_those_who_take_nothing_cannot_use_up_the_budget(patient: SteppedServer) -> None:
+    for _ in range(20):
+        connection = patient.connect()
+        connection.conversation.unwritable()
+        for _ in range(9):
+            if not connection.line.is_paused:
+                connection.send(request("ECHO", "x" * 9_000))
+    assert 250_000 <= patient.budget.used_bytes < 500_000
+    other = patient.connect()
+    other.send(PING)
+    assert other.take() == PONG
+
+
+def test_what_a_lost_client_left_untaken_is_given_back(patient: SteppedServer) -> None:
+    connection = patient.connect()
+    connection.conversation.unwritable()
+    connection.send(request("ECHO", "x" * 9_000))
+    assert patient.budget.used_bytes > 9_000
+    connection.conversation.lost()
+    assert patient.budget.used_bytes == 0
 
 
 def test_appends_under_way_are_answered_to_a_client_that_is_behind(
