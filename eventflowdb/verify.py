@@ -113,20 +113,27 @@ def check(folder: Path) -> Iterator[Update]:
 
 
 def _outcome(pages: Checker, events: Checker) -> Update | None:
-    """What both have found together, as soon as it is known."""
+    """What both have found together, as soon as it is known.
+
+    What is wrong with the pages comes first: it tells why the events could not be read.
+    """
+    problem = _problem(pages)
+    if problem is not None:
+        return Update(1.0, _merge(pages, events, problem))
     for checker in (pages, events):
-        report = checker.latest.report
-        if report is not None and report.first_problem is not None:
-            return Update(1.0, _merge(pages, events, report.first_problem))
         if checker.latest.refusal is not None:
             return checker.latest
         if checker.ended_by is not None and checker.ended_by not in _FATAL_SIGNALS:
             return Update(refusal=f"a process of the check was ended by {checker.ended_by.name}")
-    if not (pages.has_ended and events.has_ended):
-        return None
-    ended_by = events.ended_by or pages.ended_by
-    problem = None if ended_by is None else f"reading the database ended a process with {ended_by.name}"
-    return Update(1.0, _merge(pages, events, problem))
+    if pages.has_ended and events.has_ended:
+        return Update(1.0, _merge(pages, events, _problem(events)))
+    return None
+
+
+def _problem(checker: Checker) -> str | None:
+    if checker.ended_by in _FATAL_SIGNALS:
+        return f"reading the database ended a process with {checker.ended_by.name}"
+    return None if checker.latest.report is None else checker.latest.report.first_problem
 
 
 def _merge(pages: Checker, events: Checker, problem: str | None) -> Report:

@@ -13,7 +13,7 @@ from eventflowdb.limits import MIB
 from eventflowdb.storage import layout
 from eventflowdb.storage.folder import sync_folder
 from eventflowdb.storage.layout import EMPTY_HEAD, Head
-from eventflowdb.storage.records import load_record
+from eventflowdb.storage.records import load_record, seal
 
 DATA_FILE = "data.mdb"
 NEW_FILE = "data.mdb.new"
@@ -154,7 +154,7 @@ def _prepare(env: Any, folder: Path) -> None:
         for name in (layout.STREAM_EVENTS, layout.TERM_EVENTS, layout.LINKS):
             env.open_db(name, txn, dupsort=True, dupfixed=True)
         txn.put(layout.FORMAT_KEY, layout.pack_format(layout.FORMAT), db=meta)
-        txn.put(layout.DATABASE_ID_KEY, os.urandom(layout.DATABASE_ID_BYTES), db=meta)
+        txn.put(layout.DATABASE_ID_KEY, seal(os.urandom(layout.DATABASE_ID_BYTES)), db=meta)
 
 
 def _require_known_format(env: Any, folder: Path) -> None:

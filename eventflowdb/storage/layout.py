@@ -3,7 +3,7 @@
 DATA/data.mdb is an LMDB 0.9 environment of eight named databases; all integers are big-endian but the CRC.
 
     meta            "format"   format number, 4 bytes
-                    "id"       database id, 16 random bytes
+                    "id"       database id, 16 random bytes | CRC-32C, 4
                     "head"     the sealed head, see below
     log             ULID, 16   record kind, 1 | the event's JSON as it is returned | CRC-32C, 4 (little-endian)
     streams         UUID, 16   stream number, 8, given out in order of first append: 0, 1, 2 ...
@@ -17,7 +17,8 @@ DATA/data.mdb is an LMDB 0.9 environment of eight named databases; all integers 
                                the sealed answer, see below
 
     head            position, 8 | last ULID, 16 | checksum, 32 | last added_at in microseconds, 8 | CRC-32C, 4
-    answer          SHA-256 of the content, 32 | ULID of the first event, 16 | number of events, 4 | CRC-32C, 4
+    answer          SHA-256 of the content, 32 | ULID of the first event, 16 | number of events, 4 | CRC-32C, 4, of the
+                    request id and these: a request id that has changed would be found by nobody, and stored again
 
 A term is what events are looked up by: its kind is "t" for an event type, "g" for a tag. A link leads from an id to
 the events that name it: kind "c" as their correlation id, "k" as their causation id, except where it is their own id,
@@ -44,6 +45,7 @@ TYPE_KIND, TAG_KIND = b"t", b"g"
 CORRELATION_KIND, CAUSATION_KIND = b"c", b"k"
 FORMAT_KEY, DATABASE_ID_KEY, HEAD_KEY = b"format", b"id", b"head"
 DATABASE_ID_BYTES = 16
+"""Without its CRC."""
 
 _HEAD = struct.Struct(">Q16s32sQ")
 _INDEX_ENTRY = struct.Struct(">I16s")
@@ -136,11 +138,14 @@ class Answer(NamedTuple):
     event_count: int
 
 
-def pack_answer(answer: Answer) -> bytes:
-    """The stored form of an answer, sealed like a record."""
-    return seal(_ANSWER.pack(*answer))
+def pack_answer(answer: Answer, request_id: str) -> bytes:
+    """The stored form of an answer, sealed like a record together with the id that it is found by."""
+    key = request_id.encode()
+    return seal(key + _ANSWER.pack(*answer))[len(key) :]
 
 
 def unpack_answer(stored: bytes, request_id: str) -> Answer:
     """The answer of a stored form; CorruptRecord where its checksum is wrong."""
-    return Answer._make(_ANSWER.unpack(unseal(stored, f"the answer to request {request_id!r}")))
+    key = request_id.encode()
+    body = unseal(key + stored, f"the answer to request {request_id!r}")
+    return Answer._make(_ANSWER.unpack_from(body, len(key)))

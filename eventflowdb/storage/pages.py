@@ -27,7 +27,9 @@ read from the file, and every byte that LMDB relies on is compared with what it 
 Not live, since neither LMDB nor this server reads them: what stands between `lower` and `upper`; the byte that pads
 a node; `pad` of all but fixed leaves; the first key of a branch page; what follows the data in overflow pages and
 the meta in meta pages; free pages (but not the list of them); the map size in the meta pages (the server gives its
-own); of the older meta page all but its header, magic, version, page size, address and transaction.
+own); of the older meta page all but its header, magic, version, page size, flags, address and transaction. One number
+that matters cannot be checked, since nothing else tells it: in the list of free pages, which transaction freed them. It
+matters to readers alone that were reading then, and a closed database has none.
 """
 
 import os
@@ -128,6 +130,8 @@ class PageFile:
 
         StartRefused where the file is not a database of LMDB 0.9 at all, or an empty one.
         """
+        if os.fstat(self._file).st_size == 0:
+            raise StartRefused(f"{self._path} is empty")
         stored = self._read_metas()
         while stored != (again := self._read_metas()):
             # A commit came between; it writes the older page, so that the later of two equal reads is whole.

@@ -52,7 +52,7 @@ class AnsweredRequests:
 
     def write(self) -> bool:
         """Write what is staged; False where there is nothing."""
-        entries = sorted((key.encode(), layout.pack_answer(answer)) for key, (answer, _) in self._staged.items())
+        entries = sorted((key.encode(), layout.pack_answer(answer, key)) for key, (answer, _) in self._staged.items())
         self._txn.cursor(self._environment.requests).putmulti(entries)
         return bool(entries)
 

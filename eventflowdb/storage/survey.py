@@ -52,8 +52,8 @@ class Survey:
         self._used_count = 0
         self.use(range(META_PAGES), "the file itself")
         self._survey_free_pages()
-        for name, flags, stored in self.entries(snapshot.meta.main, _MAIN):
-            if flags != NODE_TREE or len(stored) != TREE_BYTES:
+        for name, stored in self.entries(snapshot.meta.main, _MAIN, flags=NODE_TREE):
+            if len(stored) != TREE_BYTES:
                 raise CorruptRecord(f"{_MAIN} has an entry {name!r} that is not a database")
             self.trees[name] = unpack_tree(stored)
 
@@ -73,27 +73,30 @@ class Survey:
             raise CorruptRecord(f"{unused_count} pages are neither free nor in use, the first is page {first}")
 
     def entries(
-        self, tree: Tree, what: str, order: Callable[[bytes], Any] = bytes
-    ) -> Iterator[tuple[bytes, int, bytes]]:
-        """Key, flags and data of every entry of a small tree, all of whose pages are counted.
+        self, tree: Tree, what: str, order: Callable[[bytes], Any] = bytes, flags: int = 0
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Key and data of every entry of a small tree, all of whose pages are counted.
 
-        order: what the keys are in the order of.
+        order: what the keys are in the order of; flags: those of the entries, but that their data may be in pages of
+        its own.
         """
         counts, last = _Counts(), None
         for number, low in self._leaves(tree, what, counts):
             # The first key of a leaf may have been deleted since its parent was told of it.
             page = self._snapshot.file.page(number)
             for node in leaf_nodes(number, page):
-                key, flags, _start, _size = node
+                key, found_flags, _start, _size = node
+                if found_flags not in (flags, flags | NODE_OVERFLOW):
+                    raise damaged(number, f"it has an entry with the flags {found_flags:#x}")
                 if (last is not None and order(key) <= last) or (low is not None and order(key) < order(low)):
                     raise damaged(number, "its keys are not in order")
                 last = order(key)
-                if flags & NODE_OVERFLOW:
+                if found_flags & NODE_OVERFLOW:
                     pages = self._snapshot.overflow_pages(page, node)
                     self.use(pages, what)
                     counts.overflow_pages += len(pages)
                 counts.entries += 1
-                yield key, flags, self._snapshot.data(page, node)
+                yield key, self._snapshot.data(page, node)
         _require_counts(tree, what, counts)
 
     def count_pages(self, tree: Tree, what: str, has_late_overflow_pages: bool = False) -> None:
@@ -122,7 +125,7 @@ class Survey:
 
     def _survey_free_pages(self) -> None:
         transaction = self._snapshot.meta.transaction
-        for key, _flags, stored in self.entries(self._snapshot.meta.free, _FREE_LIST, _native):
+        for key, stored in self.entries(self._snapshot.meta.free, _FREE_LIST, _native):
             if len(key) != 8 or not 1 <= _native(key) <= transaction or len(stored) % 8 or not stored:
                 raise CorruptRecord(f"{_FREE_LIST} has an entry that is none")
             count, *pages = struct.unpack(f"={len(stored) // 8}Q", stored)

@@ -31,6 +31,7 @@ from eventflowdb.storage.indexes import LinkIndex, RequestWalk, StreamIndex, Ter
 from eventflowdb.storage.layout import EMPTY_HEAD, Head
 from eventflowdb.storage.leaves import LeafWalk, Shape
 from eventflowdb.storage.pages import DUPSORT_DUPFIXED, PageFile, Tree
+from eventflowdb.storage.records import unseal
 from eventflowdb.storage.survey import Survey, require_equal
 from eventflowdb.storage.trees import open_snapshot
 from eventflowdb.storage.walks import LogWalk
@@ -223,9 +224,12 @@ def _survey(env: Any, file: PageFile, report: Report) -> tuple[Survey, Head]:
         for name in sorted(names ^ set(survey.trees)):
             is_known = name in names
             raise CorruptRecord(f"the database {name!r} " + ("is missing" if is_known else "does not belong there"))
-        head = _check_meta({key: value for key, _, value in survey.entries(survey.trees[layout.META], "meta")})
+        head = _check_meta(dict(survey.entries(survey.trees[layout.META], "meta")))
+        _require_flags("meta", survey.trees[layout.META], 0)
         for name, shape in _SHAPES.items():
-            _survey_tree(survey, name, shape)
+            what, tree = name.decode(), survey.trees[name]
+            _require_flags(what, tree, DUPSORT_DUPFIXED if shape.has_values else 0)
+            survey.count_pages(tree, what, has_late_overflow_pages=name == layout.LOG)
     require_equal("events in the log", survey.trees[layout.LOG].entries, head.position)
     return survey, head
 
@@ -236,17 +240,15 @@ def _check_meta(stored: Mapping[bytes, bytes]) -> Head:
         raise StartRefused(f"the database is of format {number}, and this version knows format {layout.FORMAT}")
     if number != layout.FORMAT:
         raise CorruptRecord(f"the format is not {layout.FORMAT}")
-    if len(stored.get(layout.DATABASE_ID_KEY, b"")) != layout.DATABASE_ID_BYTES:
-        raise CorruptRecord("the id of the database is missing or damaged")
+    if len(unseal(stored.get(layout.DATABASE_ID_KEY, b""), "the id of the database")) != layout.DATABASE_ID_BYTES:
+        raise CorruptRecord("the id of the database has the wrong length")
     head = stored.get(layout.HEAD_KEY)
     return EMPTY_HEAD if head is None else layout.unpack_head(head)
 
 
-def _survey_tree(survey: Survey, name: bytes, shape: Shape) -> None:
-    tree, what = survey.trees[name], name.decode()
-    if (tree.flags, tree.pad) != (DUPSORT_DUPFIXED if shape.has_values else 0, 0):
+def _require_flags(what: str, tree: Tree, flags: int) -> None:
+    if (tree.flags, tree.pad) != (flags, 0):
         raise CorruptRecord(f"the database {what} has the flags {tree.flags:#x} and the pad {tree.pad:#x}")
-    survey.count_pages(tree, what, has_late_overflow_pages=name == layout.LOG)
 
 
 def _leaf_walk(name: bytes, shape: Shape, survey: Survey, head: Head) -> LeafWalk:

@@ -120,8 +120,11 @@ DAMAGES: dict[str, tuple[Callable[[Damage], None], str]] = {
     # The format and the database id.
     "other format": (lambda d: d.put("meta", b"format", b"\0\0\0\0"), "the format is not 1"),
     "no format": (lambda d: d.delete("meta", b"format"), "the format is not 1"),
-    "no id": (lambda d: d.delete("meta", b"id"), "the id of the database is missing or damaged"),
-    "short id": (lambda d: d.put("meta", b"id", b"15 bytes long.."), "the id of the database is missing or damaged"),
+    "no id": (lambda d: d.delete("meta", b"id"), "the id of the database does not match its checksum"),
+    "short id": (
+        lambda d: d.put("meta", b"id", b"15 bytes long.."),
+        "the id of the database does not match its checksum",
+    ),
     # The head.
     "head flipped": (
         lambda d: d.put("meta", b"head", flipped(d.get("meta", b"head"), 30)),
