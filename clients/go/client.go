@@ -1,13 +1,14 @@
 // Package eventflowdb is a client of EventflowDB, a database for event sourcing that speaks the Redis protocol.
 //
 // It is a thin layer over go-redis: one method for each command, with typed events and errors. A read that fails for
-// the connection's sake is repeated by go-redis. An append is sent once and never repeated, because nobody but its
-// author can tell whether the first one was stored; see [ErrConnectionLost].
+// the connection's sake is repeated by go-redis. An append carries a request id, by which the server stores it once, so
+// that this package may repeat it too; see [AppendOptions].
 package eventflowdb
 
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"iter"
 	"strconv"
 	"time"
@@ -24,6 +25,9 @@ const (
 	ReplyTimeoutDefault = 30 * time.Second
 	// PageEventsDefault is how many events [Client.ReadAll] asks for, and holds in memory, at a time.
 	PageEventsDefault = 1000
+	// FollowWait is how long [Client.Follow] lets the server wait for more, each time; and so the longest that it
+	// takes to see that its context was cancelled.
+	FollowWait = 4 * time.Second
 )
 
 // Options say where the server is and how to talk to it. The zero value is a server on this machine, without a
@@ -66,7 +70,7 @@ func New(options Options) *Client {
 	return &Client{redis: redis.NewClient(redisOptions(options)), owned: true}
 }
 
-// NewWith returns a client over one of go-redis, with its settings; appends are not repeated with these either.
+// NewWith returns a client over one of go-redis, with its settings; appends are repeated as by any other.
 // Set ContextTimeoutEnabled there for contexts to have a say, and ReadTimeout to more than 5 s. Closing the client
 // does not close that of go-redis.
 func NewWith(client *redis.Client) *Client {
@@ -135,15 +139,48 @@ func (c *Client) Checksum(ctx context.Context) (Checksum, error) {
 
 // Add appends events to a stream, all or none, and returns them as stored; they are on disk then.
 //
-// version is the number of events that the stream already holds: 0 for a new one. If it holds another number the
-// error is a [*WrongExpectedVersionError]. The request is sent once at most. If the error is [ErrConnectionLost] or
-// [ErrUnexpectedReply], the events may or may not have been stored: read the stream from version on and see.
+// version is the number of events that the stream already holds, 0 for a new one; or [AnyVersion], or [StreamExists].
+// If the stream is otherwise the error is a [*WrongExpectedVersionError].
+//
+// The append carries a fresh request id. When its connection breaks, or the server answers TRYAGAIN, it is sent again,
+// up to three times within two seconds, and stored once. If the error is [ErrConnectionLost] or [ErrUnexpectedReply],
+// the events may or may not have been stored: repeat the append with the id of the [*LostAppendError].
 func (c *Client) Add(ctx context.Context, stream string, version int64, events ...NewEvent) ([]Event, error) {
-	request, err := addRequest(ctx, stream, version, events)
+	return c.AddWith(ctx, AppendOptions{}, stream, version, events...)
+}
+
+// AddWith is [Client.Add] under further conditions, or with a request id of yours. If the log holds an event that
+// options.Unless rules out, the error is an [*UnlessMatchedError]; if the request id was given to another append,
+// [ErrRequestConflict].
+func (c *Client) AddWith(
+	ctx context.Context, options AppendOptions, stream string, version int64, events ...NewEvent,
+) ([]Event, error) {
+	part, err := appendArgumentOf("", StreamAppend{stream, version, events})
 	if err != nil {
 		return nil, err
 	}
-	return exchange(ctx, c, request, decodeEvents)
+	conditions, err := conditionsOf(options)
+	if err != nil {
+		return nil, err
+	}
+	return c.store(ctx, "ADD", addArgument{part, conditions}, conditions.RequestID)
+}
+
+// AddMany appends to several streams, to all or to none, and returns all events in order; otherwise as
+// [Client.AddWith]. An append without events checks its stream and leaves it alone.
+func (c *Client) AddMany(ctx context.Context, options AppendOptions, appends ...StreamAppend) ([]Event, error) {
+	parts := make([]streamAppendArgument, len(appends))
+	for i, given := range appends {
+		var err error
+		if parts[i], err = appendArgumentOf(fmt.Sprintf("appends[%d].", i), given); err != nil {
+			return nil, err
+		}
+	}
+	conditions, err := conditionsOf(options)
+	if err != nil {
+		return nil, err
+	}
+	return c.store(ctx, "ADDMANY", addManyArgument{parts, conditions}, conditions.RequestID)
 }
 
 // GetOptions say which events of a stream to read; the zero value means all.
@@ -152,6 +189,9 @@ type GetOptions struct {
 	Version int64
 	// Limit is the largest number of events wanted; 0 means all.
 	Limit int64
+	// Wait is how long the server waits for an event where there are none: at most an hour. It comes on top of the
+	// client's ReplyTimeout.
+	Wait time.Duration
 }
 
 // Get returns the events of a stream. There are none if the stream does not exist.
@@ -160,7 +200,7 @@ func (c *Client) Get(ctx context.Context, stream string, options GetOptions) ([]
 	if err != nil {
 		return nil, err
 	}
-	return exchange(ctx, c, request, decodeEvents)
+	return exchange(ctx, c.waiting(options.Wait), request, decodeEvents)
 }
 
 // GetAllOptions say which events of the log to read; the zero value means the first 100. The server refuses Offset
@@ -172,6 +212,9 @@ type GetAllOptions struct {
 	After string
 	// Limit is the largest number of events wanted; 0 means 100.
 	Limit int64
+	// Wait is how long the server waits for an event where there are none: at most an hour. It comes on top of the
+	// client's ReplyTimeout.
+	Wait time.Duration
 }
 
 // GetAll returns events in the order of the log. Fewer than the limit mean that the log ended there.
@@ -180,7 +223,7 @@ func (c *Client) GetAll(ctx context.Context, options GetAllOptions) ([]Event, er
 	if err != nil {
 		return nil, err
 	}
-	return exchange(ctx, c, request, decodeEvents)
+	return exchange(ctx, c.waiting(options.Wait), request, decodeEvents)
 }
 
 // ReadAll goes through the log from past the event with the id after (empty: from its beginning) to where the log
@@ -218,6 +261,36 @@ func (c *Client) ReadAllInPages(ctx context.Context, after string, pageEvents in
 	}
 }
 
+// Follow is [Client.ReadAll] without an end: where the log ends it waits for more, and gives each event as it comes.
+// An error ends the sequence, also that of the context: to end it otherwise, break out of the loop.
+func (c *Client) Follow(ctx context.Context, after string) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		options := GetAllOptions{After: after, Limit: PageEventsDefault, Wait: FollowWait}
+		for {
+			page, err := c.GetAll(ctx, options)
+			if err != nil {
+				yield(Event{}, err)
+				return
+			}
+			for _, event := range page {
+				if !yield(event, nil) {
+					return
+				}
+				options.After = event.ID
+			}
+		}
+	}
+}
+
+// waiting is the client of go-redis for a read that the server may keep so long: it uses the same connections.
+func (c *Client) waiting(wait time.Duration) *redis.Client {
+	timeout := c.redis.Options().ReadTimeout
+	if wait <= 0 || timeout <= 0 {
+		return c.redis
+	}
+	return c.redis.WithTimeout(timeout + wait)
+}
+
 func redisOptions(options Options) *redis.Options {
 	addr := options.Addr
 	if addr == "" {
@@ -248,12 +321,14 @@ func redisOptions(options Options) *redis.Options {
 
 // read carries out a command that takes no argument and changes nothing.
 func read[T any](ctx context.Context, c *Client, name string, decode func(any) (T, error)) (T, error) {
-	return exchange(ctx, c, readRequest(ctx, name), decode)
+	return exchange(ctx, c.redis, readRequest(ctx, name), decode)
 }
 
 // exchange carries out a request and reads its reply.
-func exchange[T any](ctx context.Context, c *Client, request *request, decode func(any) (T, error)) (T, error) {
-	if err := c.redis.Process(ctx, request); err != nil {
+func exchange[T any](
+	ctx context.Context, client *redis.Client, request *request, decode func(any) (T, error),
+) (T, error) {
+	if err := client.Process(ctx, request); err != nil {
 		var none T
 		return none, errorOf(ctx, request, err)
 	}

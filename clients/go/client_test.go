@@ -2,6 +2,7 @@ package eventflowdb_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -38,39 +39,50 @@ func answering(command string, reply string) func([]string) string {
 	}
 }
 
-func TestAppendIsSentOnceWhateverHappensToTheReply(t *testing.T) {
+func TestAppendIsSentAgainOnlyWhereThatCanDoNoHarm(t *testing.T) {
 	for _, outcome := range []struct {
-		name, reply string
-		want        error
+		name, reply        string
+		want               error
+		times, timesWithID int
 	}{
-		{"the connection breaks before the reply", hangUp, eventflowdb.ErrConnectionLost},
-		{"the connection breaks in the reply", "*1\r\n$500\r\n{\"id\"" + hangUp, eventflowdb.ErrConnectionLost},
-		{"no reply comes", silence, eventflowdb.ErrConnectionLost},
-		{"the reply is no RESP", "HTTP/1.1 400 Bad Request\r\n", eventflowdb.ErrConnectionLost},
-		{"the server asks to try again", "-TRYAGAIN overloaded\r\n", eventflowdb.ErrTryAgain},
-		{"the server loads", "-LOADING soon\r\n", nil},
-		{"the server has too many clients", "-ERR max number of clients reached\r\n", eventflowdb.ErrTryAgain},
-		{"the reply is null", "$-1\r\n", eventflowdb.ErrUnexpectedReply},
-		{"the reply is another command's", ":5\r\n", eventflowdb.ErrUnexpectedReply},
+		{"the connection breaks before the reply", hangUp, eventflowdb.ErrConnectionLost, 1, 4},
+		{"the connection breaks in the reply", "*1\r\n$500\r\n{\"id\"" + hangUp, eventflowdb.ErrConnectionLost, 1, 4},
+		{"no reply comes", silence, eventflowdb.ErrConnectionLost, 1, 1},
+		{"the reply is no RESP", "HTTP/1.1 400 Bad Request\r\n", eventflowdb.ErrConnectionLost, 1, 4},
+		{"the server asks to try again", "-TRYAGAIN overloaded\r\n", eventflowdb.ErrTryAgain, 4, 4},
+		{"the server loads", "-LOADING soon\r\n", nil, 1, 1},
+		{"the server has too many clients", "-ERR max number of clients reached\r\n", eventflowdb.ErrTryAgain, 4, 4},
+		{"the reply is null", "$-1\r\n", eventflowdb.ErrUnexpectedReply, 1, 1},
+		{"the reply is another command's", ":5\r\n", eventflowdb.ErrUnexpectedReply, 1, 1},
 	} {
-		t.Run(outcome.name, func(t *testing.T) {
-			server := newFakeServer(t, answering("ADD", outcome.reply))
-			client := eventflowdb.New(eventflowdb.Options{Addr: server.addr, ReplyTimeout: 300 * time.Millisecond})
-			checkSentOnce(t, server, client, outcome.want)
-			if err := client.Close(); err != nil {
-				t.Error(err)
-			}
-			server = newFakeServer(t, answering("ADD", outcome.reply))
-			given := redis.NewClient(&redis.Options{Addr: server.addr, ReadTimeout: 300 * time.Millisecond})
-			defer func() { _ = given.Close() }()
-			checkSentOnce(t, server, eventflowdb.NewWith(given), outcome.want)
-		})
+		for options, times := range map[*eventflowdb.AppendOptions]int{
+			{}: outcome.timesWithID, {WithoutRequestID: true}: outcome.times,
+		} {
+			t.Run(outcome.name, func(t *testing.T) {
+				t.Parallel()
+				server := newFakeServer(t, answering("ADD", outcome.reply))
+				client := eventflowdb.New(eventflowdb.Options{Addr: server.addr, ReplyTimeout: 300 * time.Millisecond})
+				checkSent(t, server, client, *options, outcome.want, times)
+				if err := client.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			t.Run(outcome.name+", over a client that was given", func(t *testing.T) {
+				t.Parallel()
+				server := newFakeServer(t, answering("ADD", outcome.reply))
+				given := redis.NewClient(&redis.Options{Addr: server.addr, ReadTimeout: 300 * time.Millisecond})
+				defer func() { _ = given.Close() }()
+				checkSent(t, server, eventflowdb.NewWith(given), *options, outcome.want, times)
+			})
+		}
 	}
 }
 
-func checkSentOnce(t *testing.T, server *fakeServer, client *eventflowdb.Client, want error) {
+func checkSent(
+	t *testing.T, server *fakeServer, client *eventflowdb.Client, options eventflowdb.AppendOptions, want error, times int,
+) {
 	t.Helper()
-	_, err := client.Add(context.Background(), stream, 0, opened)
+	_, err := client.AddWith(context.Background(), options, stream, 0, opened)
 	if err == nil || want != nil && !errors.Is(err, want) {
 		t.Errorf("got %v, want %v", err, want)
 	}
@@ -80,8 +92,157 @@ func checkSentOnce(t *testing.T, server *fakeServer, client *eventflowdb.Client,
 	if errors.Is(err, eventflowdb.ErrConnectionLost) && eventflowdb.RetryCanHelp(err) {
 		t.Errorf("%v: a retry may not be safe", err)
 	}
+	var lost *eventflowdb.LostAppendError
+	if isLost := errors.Is(err, eventflowdb.ErrConnectionLost); errors.As(err, &lost) != (isLost && !options.WithoutRequestID) {
+		t.Errorf("%v is %T", err, err)
+	}
+	if lost != nil && !strings.Contains(server.lastWords()[1], `"request_id":"`+lost.RequestID+`"`) {
+		t.Errorf("%q was sent for %s", server.lastWords(), lost.RequestID)
+	}
+	if count := server.count("ADD"); count != times {
+		t.Errorf("ADD was sent %d times", count)
+	}
+}
+
+func TestAppendWhoseAnswerIsLostIsSentAgainAsItWasAndStoredOnce(t *testing.T) {
+	for _, command := range []string{"ADD", "ADDMANY"} {
+		for losses := 1; losses <= 2; losses++ {
+			stored, sent := map[string]string{}, []string{}
+			server := newFakeServer(t, func(words []string) string {
+				if words[0] != command {
+					return ""
+				}
+				sent = append(sent, words[1])
+				var argument struct {
+					RequestID string `json:"request_id"`
+				}
+				_ = json.Unmarshal([]byte(words[1]), &argument)
+				if stored[argument.RequestID] == "" {
+					stored[argument.RequestID] = bulks(fmt.Sprintf(record, fmt.Sprintf("01KARS6Z4P%016d", len(stored)+1)))
+				}
+				if len(sent) <= losses {
+					return hangUp
+				}
+				return stored[argument.RequestID]
+			})
+			client, ctx := newClient(t, server), context.Background()
+			for number := 1; number <= 2; number++ {
+				var events []eventflowdb.Event
+				var err error
+				if command == "ADD" {
+					events, err = client.Add(ctx, stream, 0, opened)
+				} else {
+					part := eventflowdb.StreamAppend{Stream: stream, Events: []eventflowdb.NewEvent{opened}}
+					events, err = client.AddMany(ctx, eventflowdb.AppendOptions{}, part)
+				}
+				if err != nil || len(events) != 1 || events[0].ID != fmt.Sprintf("01KARS6Z4P%016d", number) {
+					t.Errorf("%s %d: got %v, %v", command, number, events, err)
+				}
+			}
+			if len(stored) != 2 || len(sent) != losses+2 || sent[0] != sent[losses] {
+				t.Errorf("%s: %d stored of %q", command, len(stored), sent)
+			}
+		}
+	}
+}
+
+func TestAppendThatMayHaveBeenStoredDoesNotEndAsOneThatWasNot(t *testing.T) {
+	for _, second := range []struct {
+		reply   string
+		settles error
+	}{
+		{"-TRYAGAIN shutting down\r\n", nil},
+		{"-OOM full\r\n", nil},
+		{"-CONFLICT used\r\n", eventflowdb.ErrRequestConflict},
+		{"-CONCURRENCY expected=0 actual=1: x\r\n", eventflowdb.ErrWrongExpectedVersion},
+	} {
+		t.Run(second.reply, func(t *testing.T) {
+			t.Parallel()
+			var server *fakeServer
+			server = newFakeServer(t, func(words []string) string {
+				switch {
+				case words[0] != "ADD":
+					return ""
+				case server.count("ADD") == 1:
+					return hangUp
+				}
+				return second.reply
+			})
+			_, err := newClient(t, server).Add(context.Background(), stream, 0, opened)
+			if want := second.settles; want != nil && !errors.Is(err, want) ||
+				errors.Is(err, eventflowdb.ErrConnectionLost) != (want == nil) || errors.Is(err, eventflowdb.ErrTryAgain) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestContextEndsThePauseBetweenAttempts(t *testing.T) {
+	server := newFakeServer(t, answering("ADD", "-TRYAGAIN overloaded\r\n"))
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := newClient(t, server).Add(ctx, stream, 0, opened); !errors.Is(err, eventflowdb.ErrTryAgain) {
+		t.Errorf("got %v", err)
+	}
 	if count := server.count("ADD"); count != 1 {
 		t.Errorf("ADD was sent %d times", count)
+	}
+}
+
+func TestReadThatWaitsMayTakeLongerThanAReply(t *testing.T) {
+	server := newFakeServer(t, func(words []string) string {
+		if words[0] != "GETALL" && words[0] != "GET" {
+			return ""
+		}
+		time.Sleep(500 * time.Millisecond)
+		return bulks(fmt.Sprintf(record, "01KARS6Z4P0000000000000001"))
+	})
+	client := eventflowdb.New(eventflowdb.Options{Addr: server.addr, ReplyTimeout: 200 * time.Millisecond})
+	defer func() { _ = client.Close() }()
+	ctx := context.Background()
+	if events, err := client.GetAll(ctx, eventflowdb.GetAllOptions{Wait: time.Minute}); err != nil || len(events) != 1 {
+		t.Errorf("got %v, %v", events, err)
+	}
+	if events, err := client.Get(ctx, stream, eventflowdb.GetOptions{Wait: time.Minute}); err != nil || len(events) != 1 {
+		t.Errorf("got %v, %v", events, err)
+	}
+	if _, err := client.Get(ctx, stream, eventflowdb.GetOptions{}); !errors.Is(err, eventflowdb.ErrConnectionLost) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWhoFollowsTheLogGetsWhatComes(t *testing.T) {
+	ids := []string{"01KARS6Z4P0000000000000001", "01KARS6Z4P0000000000000002"}
+	asked := []string{}
+	server := newFakeServer(t, func(words []string) string {
+		if words[0] != "GETALL" {
+			return ""
+		}
+		switch asked = append(asked, words[1]); len(asked) {
+		case 1:
+			return bulks(fmt.Sprintf(record, ids[0]))
+		case 2:
+			return bulks()
+		case 3:
+			return bulks(fmt.Sprintf(record, ids[1]))
+		}
+		return "-CORRUPT record 3\r\n"
+	})
+	var read []string
+	for event, err := range newClient(t, server).Follow(context.Background(), "") {
+		if err != nil {
+			if !errors.Is(err, eventflowdb.ErrCorruptRecord) {
+				t.Error(err)
+			}
+			continue
+		}
+		read = append(read, event.ID)
+	}
+	if strings.Join(read, " ") != strings.Join(ids, " ") || len(asked) != 4 {
+		t.Errorf("read %v by %v", read, asked)
+	}
+	if !strings.Contains(asked[2], ids[0]) || !strings.Contains(asked[2], `"wait_ms":4000`) {
+		t.Errorf("asked %s", asked[2])
 	}
 }
 
@@ -322,6 +483,25 @@ func TestTextThatIsNotUTF8IsRefusedBeforeItIsSent(t *testing.T) {
 		},
 		"events[0].metadata": func() error {
 			_, err := client.Add(ctx, stream, 0, eventflowdb.NewEvent{Type: "A", Metadata: &bad})
+			return err
+		},
+		"events[0].tags[1]": func() error {
+			_, err := client.Add(ctx, stream, 0, eventflowdb.NewEvent{Type: "A", Tags: []string{"a", bad}})
+			return err
+		},
+		"appends[1].events[0].data": func() error {
+			events := []eventflowdb.NewEvent{{Type: "A", Data: bad}}
+			_, err := client.AddMany(ctx, eventflowdb.AppendOptions{},
+				eventflowdb.StreamAppend{Stream: stream}, eventflowdb.StreamAppend{Stream: stream, Events: events})
+			return err
+		},
+		"unless[0].tags[0]": func() error {
+			unless := []eventflowdb.Unless{{Tags: []string{bad}}}
+			_, err := client.AddWith(ctx, eventflowdb.AppendOptions{Unless: unless}, stream, 0, opened)
+			return err
+		},
+		"request_id": func() error {
+			_, err := client.AddWith(ctx, eventflowdb.AppendOptions{RequestID: bad}, stream, 0, opened)
 			return err
 		},
 		"after": func() error {

@@ -14,9 +14,16 @@ import (
 
 // What the server refused, for errors.Is. The error itself is a [*RefusalError].
 var (
+	// ErrConditionFailed: a condition of an append does not hold; it is one of the next two as well.
+	ErrConditionFailed = errors.New("eventflowdb: condition failed")
 	// ErrWrongExpectedVersion: the stream does not hold as many events as the append expected. errors.As to a
 	// [*WrongExpectedVersionError] says how many it holds.
 	ErrWrongExpectedVersion = errors.New("eventflowdb: wrong expected version")
+	// ErrUnlessMatched: the log holds an event that the append's Unless rules out. errors.As to an
+	// [*UnlessMatchedError] says which.
+	ErrUnlessMatched = errors.New("eventflowdb: unless matched")
+	// ErrRequestConflict: the request id was used before, for an append with other content; nothing was stored.
+	ErrRequestConflict = errors.New("eventflowdb: request conflict")
 	// ErrInvalidArgument: an argument is wrong; the text names the field.
 	ErrInvalidArgument = errors.New("eventflowdb: invalid argument")
 	// ErrNotAuthenticated: the server asks for a password, and the client has none.
@@ -38,9 +45,9 @@ var (
 // What went wrong between client and server, for errors.Is. The cause is wrapped: also a context's error.
 var (
 	// ErrConnectionLost: the request was sent, wholly or in part, and no reply came. It may or may not have been
-	// carried out. Before you repeat an append, read its stream and see whether it was stored; repeated as it was it
-	// is not stored a second time but refused with ErrWrongExpectedVersion. After a timeout it can still be stored
-	// behind that read: then it is the repetition's refusal that tells.
+	// carried out. An append is safe to repeat with the same request id, which the [*LostAppendError] tells. Without
+	// one, read its stream first and see whether it was stored; after a timeout it can still be stored behind that
+	// read.
 	ErrConnectionLost = errors.New("eventflowdb: connection lost; the request may or may not have been carried out")
 	// ErrNotConnected: nothing was sent, and repeating the request is safe.
 	ErrNotConnected = errors.New("eventflowdb: not connected; nothing was sent")
@@ -57,7 +64,8 @@ const (
 
 var (
 	refusalByCode = map[string]error{
-		codeConcurrency:     ErrWrongExpectedVersion,
+		codeConcurrency:     ErrConditionFailed,
+		"CONFLICT":          ErrRequestConflict,
 		codeInvalidArgument: ErrInvalidArgument,
 		"NOAUTH":            ErrNotAuthenticated,
 		"WRONGPASS":         ErrWrongPassword,
@@ -112,7 +120,7 @@ func (e *RefusalError) Is(target error) bool {
 type WrongExpectedVersionError struct {
 	// Stream is a UUID in lower case; empty where the reply did not say.
 	Stream string
-	// Expected is the number of events that the append expected; -1 where the reply did not say.
+	// Expected is the number of events that the append expected, or StreamExists; -1 where the reply did not say.
 	Expected int64
 	// Actual is the number of events that the stream holds; -1 where the reply did not say.
 	Actual int64
@@ -130,6 +138,36 @@ func (e *WrongExpectedVersionError) Unwrap() error {
 	return &RefusalError{Code: codeConcurrency, Text: e.Text}
 }
 
+// Is tells errors.Is that this is ErrWrongExpectedVersion.
+func (e *WrongExpectedVersionError) Is(target error) bool {
+	return target == ErrWrongExpectedVersion
+}
+
+// UnlessMatchedError is the refusal of an append because of an event that is in the log. It wraps a [*RefusalError].
+type UnlessMatchedError struct {
+	// Unless is the index of the item that matches; -1 where the reply did not say.
+	Unless int64
+	// Event is the id of the first such event; empty where the reply did not say.
+	Event string
+	// Text is the reply without its code.
+	Text string
+}
+
+// Error returns the reply.
+func (e *UnlessMatchedError) Error() string {
+	return e.Unwrap().Error()
+}
+
+// Unwrap returns the same as a *RefusalError.
+func (e *UnlessMatchedError) Unwrap() error {
+	return &RefusalError{Code: codeConcurrency, Text: e.Text}
+}
+
+// Is tells errors.Is that this is ErrUnlessMatched.
+func (e *UnlessMatchedError) Is(target error) bool {
+	return target == ErrUnlessMatched
+}
+
 // RetryCanHelp says whether the very same request is safe to repeat, an append too, and may then go through: nothing
 // was stored, and the reason can pass.
 func RetryCanHelp(err error) bool {
@@ -143,28 +181,30 @@ func refusalOf(reply string) error {
 		return &RefusalError{Code: codeError, Text: reply}
 	}
 	if code == codeConcurrency {
-		return wrongExpectedVersion(text)
+		return conditionFailed(text)
 	}
 	return &RefusalError{Code: code, Text: text}
 }
 
-// wrongExpectedVersion reads `key=value ...: sentence`. A value that is no number, and a key that is not known here,
+// conditionFailed reads `key=value ...: sentence`. A value that is not understood, and a key that is not known here,
 // stay in the text alone.
-func wrongExpectedVersion(text string) *WrongExpectedVersionError {
-	refusal := &WrongExpectedVersionError{Expected: -1, Actual: -1, Text: text}
-	pairs, _, _ := strings.Cut(text, ": ")
-	for _, pair := range strings.Fields(pairs) {
+func conditionFailed(text string) error {
+	head, _, _ := strings.Cut(text, ": ")
+	pairs := map[string]string{}
+	for _, pair := range strings.Fields(head) {
 		key, value, _ := strings.Cut(pair, "=")
-		switch key {
-		case "stream":
-			refusal.Stream = value
-		case "expected":
-			refusal.Expected = numberOf(value)
-		case "actual":
-			refusal.Actual = numberOf(value)
-		}
+		pairs[key] = value
 	}
-	return refusal
+	if item := pairs["unless"]; item != "" {
+		return &UnlessMatchedError{Unless: numberOf(item), Event: pairs["event"], Text: text}
+	}
+	expected := numberOf(pairs["expected"])
+	if pairs["expected"] == "exists" {
+		expected = StreamExists
+	}
+	return &WrongExpectedVersionError{
+		Stream: pairs["stream"], Expected: expected, Actual: numberOf(pairs["actual"]), Text: text,
+	}
 }
 
 func numberOf(text string) int64 {

@@ -14,6 +14,8 @@ type NewEvent struct {
 	CausationID string `json:"causation_id,omitempty"`
 	// CorrelationID is a ULID; empty: the causing event's correlation id, or else the causation id.
 	CorrelationID string `json:"correlation_id,omitempty"`
+	// Tags are up to 32, of 1 to 128 bytes, all different; [Unless] can name them.
+	Tags []string `json:"tags,omitempty"`
 }
 
 // Event is an event as it is stored. Keys that a later server adds to a record are ignored.
@@ -38,6 +40,8 @@ type Event struct {
 	CorrelationID string `json:"correlation_id"`
 	// AddedAt is when the event was stored: UTC, to the microsecond; it never decreases along the log.
 	AddedAt time.Time `json:"added_at"`
+	// Tags are as given, nil where there are none.
+	Tags []string `json:"tags,omitempty"`
 }
 
 // Size is how much of the disk the database takes.

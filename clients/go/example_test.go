@@ -22,7 +22,7 @@ func Example() {
 	case errors.As(err, &wrong):
 		fmt.Println("somebody was faster: the stream holds", wrong.Actual, "events")
 	case errors.Is(err, eventflowdb.ErrConnectionLost):
-		fmt.Println("it may or may not have been stored: read the stream and see")
+		fmt.Println("it may or may not have been stored: repeat it with the id in the LostAppendError")
 	case err != nil:
 		log.Fatal(err)
 	}

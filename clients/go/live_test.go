@@ -205,6 +205,85 @@ func TestLiveRefusalsAreToldApart(t *testing.T) {
 	})
 }
 
+func TestLiveConditionsHoldOrNothingIsStored(t *testing.T) {
+	forEachProtocol(t, func(t *testing.T, client *eventflowdb.Client) {
+		ctx, first, second, tag := context.Background(), newStream(), newStream(), "name:"+newStream()
+		tagged := eventflowdb.NewEvent{Type: "Registered", Tags: []string{tag, "b"}}
+		_, err := client.Add(ctx, first, eventflowdb.StreamExists, tagged)
+		var wrong *eventflowdb.WrongExpectedVersionError
+		if !errors.As(err, &wrong) || wrong.Expected != eventflowdb.StreamExists || wrong.Actual != 0 {
+			t.Errorf("got %#v", err)
+		}
+		unless := []eventflowdb.Unless{{Types: []string{"Other"}, Tags: []string{tag}}, {Tags: []string{tag}}}
+		options := eventflowdb.AppendOptions{Unless: unless, RequestID: newStream()}
+		stored, err := client.AddWith(ctx, options, first, eventflowdb.AnyVersion, tagged)
+		if err != nil || !reflect.DeepEqual(stored[0].Tags, tagged.Tags) {
+			t.Fatalf("got %v, %v", stored, err)
+		}
+		again, err := client.AddWith(ctx, options, first, eventflowdb.AnyVersion, tagged)
+		if err != nil || !reflect.DeepEqual(again, stored) {
+			t.Errorf("got %v, %v", again, err)
+		}
+		if _, err := client.AddWith(ctx, options, first, 1, opened); !errors.Is(err, eventflowdb.ErrRequestConflict) {
+			t.Errorf("got %v", err)
+		}
+		options.RequestID = ""
+		_, err = client.AddWith(ctx, options, second, 0, opened)
+		var matched *eventflowdb.UnlessMatchedError
+		if !errors.As(err, &matched) || matched.Unless != 1 || matched.Event != stored[0].ID {
+			t.Errorf("got %#v", err)
+		}
+		options.Unless[1].After = stored[0].ID
+		many, err := client.AddMany(ctx, options,
+			eventflowdb.StreamAppend{Stream: second, Events: []eventflowdb.NewEvent{opened, opened}},
+			eventflowdb.StreamAppend{Stream: first, Version: eventflowdb.StreamExists})
+		if err != nil || len(many) != 2 || many[1].Version != 1 || many[1].Tags != nil {
+			t.Errorf("got %v, %v", many, err)
+		}
+		_, err = client.AddMany(ctx, eventflowdb.AppendOptions{},
+			eventflowdb.StreamAppend{Stream: first, Version: 1, Events: []eventflowdb.NewEvent{opened}},
+			eventflowdb.StreamAppend{Stream: second, Version: 1})
+		if !errors.As(err, &wrong) || wrong.Stream != second {
+			t.Errorf("got %#v", err)
+		}
+	})
+}
+
+func TestLiveWhoFollowsTheLogGetsWhatOthersStore(t *testing.T) {
+	forEachProtocol(t, func(t *testing.T, client *eventflowdb.Client) {
+		stream := newStream()
+		first := add(t, client, stream, 0, opened)
+		var group sync.WaitGroup
+		group.Go(func() {
+			for version := range int64(10) {
+				if _, err := client.Add(context.Background(), stream, version+1, opened); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		version := int64(0)
+		for event, err := range client.Follow(context.Background(), first[0].ID) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if event.Stream != stream {
+				continue
+			}
+			if version++; event.Version != version {
+				t.Errorf("version %d instead of %d", event.Version, version)
+			}
+			if version == 10 {
+				break
+			}
+		}
+		group.Wait()
+		options := eventflowdb.GetOptions{Version: 11, Wait: time.Millisecond}
+		if none, err := client.Get(context.Background(), stream, options); err != nil || len(none) != 0 {
+			t.Errorf("got %v, %v", none, err)
+		}
+	})
+}
+
 func TestLiveWrongPasswordIsRefused(t *testing.T) {
 	options := liveOptions(t)
 	if options.Password == "" {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
@@ -49,22 +50,18 @@ func (w *word) String() string {
 	return string(w.text)
 }
 
-type addArgument struct {
-	Stream  string     `json:"stream"`
-	Version int64      `json:"version"`
-	Events  []NewEvent `json:"events"`
-}
-
 type getArgument struct {
 	Stream  string `json:"stream"`
 	Version int64  `json:"version,omitempty"`
 	Limit   int64  `json:"limit,omitempty"`
+	WaitMS  int64  `json:"wait_ms,omitempty"`
 }
 
 type getAllArgument struct {
 	Offset string `json:"offset,omitempty"`
 	After  string `json:"after,omitempty"`
 	Limit  int64  `json:"limit,omitempty"`
+	WaitMS int64  `json:"wait_ms,omitempty"`
 }
 
 // readRequest returns a command that may be sent again, since it changes nothing.
@@ -73,31 +70,12 @@ func readRequest(ctx context.Context, name string) *request {
 	return &request{Cmd: redis.NewCmd(ctx, last), last: last}
 }
 
-func addRequest(ctx context.Context, stream string, version int64, events []NewEvent) (*request, error) {
-	if err := checkText("stream", stream); err != nil {
-		return nil, err
-	}
-	for i := range events {
-		if err := checkEvent(i, &events[i]); err != nil {
-			return nil, err
-		}
-	}
-	if events == nil {
-		events = []NewEvent{} // null would be no array: let the server say what is wrong
-	}
-	request, err := requestWithJSON(ctx, "ADD", addArgument{stream, version, events})
-	if err != nil {
-		return nil, err
-	}
-	request.isAppend = true
-	return request, nil
-}
-
 func getRequest(ctx context.Context, stream string, options GetOptions) (*request, error) {
 	if err := checkText("stream", stream); err != nil {
 		return nil, err
 	}
-	return requestWithJSON(ctx, "GET", getArgument{stream, options.Version, options.Limit})
+	argument := getArgument{stream, options.Version, options.Limit, milliseconds(options.Wait)}
+	return requestWithJSON(ctx, "GET", argument)
 }
 
 func getAllRequest(ctx context.Context, options GetAllOptions) (*request, error) {
@@ -110,7 +88,13 @@ func getAllRequest(ctx context.Context, options GetAllOptions) (*request, error)
 	if err := checkText("after", options.After); err != nil {
 		return nil, err
 	}
-	return requestWithJSON(ctx, "GETALL", getAllArgument(options))
+	argument := getAllArgument{options.Offset, options.After, options.Limit, milliseconds(options.Wait)}
+	return requestWithJSON(ctx, "GETALL", argument)
+}
+
+// milliseconds rounds up, so that a wait is not none.
+func milliseconds(wait time.Duration) int64 {
+	return int64((wait + time.Millisecond - 1) / time.Millisecond)
 }
 
 func requestWithJSON(ctx context.Context, name string, argument any) (*request, error) {
@@ -124,7 +108,7 @@ func requestWithJSON(ctx context.Context, name string, argument any) (*request, 
 	return &request{Cmd: redis.NewCmd(ctx, name, last), last: last}, nil
 }
 
-func checkEvent(index int, event *NewEvent) error {
+func checkEvent(path string, event *NewEvent) error {
 	for _, field := range []struct{ name, text string }{
 		{"type", event.Type},
 		{"data", event.Data},
@@ -132,11 +116,20 @@ func checkEvent(index int, event *NewEvent) error {
 		{"correlation_id", event.CorrelationID},
 	} {
 		if !utf8.ValidString(field.text) {
-			return checkText(fmt.Sprintf("events[%d].%s", index, field.name), field.text)
+			return checkText(path+"."+field.name, field.text)
 		}
 	}
 	if event.Metadata != nil && !utf8.ValidString(*event.Metadata) {
-		return checkText(fmt.Sprintf("events[%d].metadata", index), *event.Metadata)
+		return checkText(path+".metadata", *event.Metadata)
+	}
+	return checkTexts(path+".tags", event.Tags)
+}
+
+func checkTexts(path string, texts []string) error {
+	for i, text := range texts {
+		if err := checkText(fmt.Sprintf("%s[%d]", path, i), text); err != nil {
+			return err
+		}
 	}
 	return nil
 }

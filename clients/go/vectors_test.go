@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"reflect"
+	"regexp"
 	"testing"
 	"time"
 
@@ -23,22 +24,51 @@ type vectors struct {
 	}
 	Errors []struct {
 		Name, Text, Kind string
-		Stream           *string
-		Expected, Actual *int64
+		Stream, Event    *string
+		Expected         any
+		Actual, Unless   *int64
 	}
 	Requests []struct {
 		Name, Command string
-		Argument      any
+		Argument      map[string]any
 		Call          struct {
-			Method, Stream, Offset, After string
-			Version, Limit                int64
-			Events                        []eventflowdb.NewEvent
+			appendCall
+			Method, Offset, After string
+			Limit                 int64
+			WaitMS                int64 `json:"wait_ms"`
+			Appends               []appendCall
+			Unless                []eventflowdb.Unless
+			RequestID             json.RawMessage `json:"request_id"`
 		}
 	}
 }
 
+type appendCall struct {
+	Stream  string
+	Version any
+	Events  []eventflowdb.NewEvent
+}
+
+// version is what the client takes for a number or a word.
+func (c appendCall) version() int64 {
+	switch version := c.Version.(type) {
+	case float64:
+		return int64(version)
+	case string:
+		return map[string]int64{"any": eventflowdb.AnyVersion, "exists": eventflowdb.StreamExists}[version]
+	}
+	return 0
+}
+
+// freshULID stands in the vectors for one that the client makes.
+const freshULID = "<a fresh ULID>"
+
+var ulidPattern = regexp.MustCompile("^[0-7][0-9A-HJKMNP-TV-Z]{25}$")
+
 var errorByKind = map[string]error{
 	"concurrency":       eventflowdb.ErrWrongExpectedVersion,
+	"unless_matched":    eventflowdb.ErrUnlessMatched,
+	"request_conflict":  eventflowdb.ErrRequestConflict,
 	"invalid_argument":  eventflowdb.ErrInvalidArgument,
 	"not_authenticated": eventflowdb.ErrNotAuthenticated,
 	"wrong_password":    eventflowdb.ErrWrongPassword,
@@ -108,11 +138,20 @@ func TestErrorsAreReadAsTheVectorsSay(t *testing.T) {
 				t.Errorf("the type is %T", err)
 			}
 			if wrong != nil {
-				checkNumber(t, "expected", wrong.Expected, vector.Expected)
+				checkNumber(t, "expected", wrong.Expected, expectedNumber(vector.Expected))
 				checkNumber(t, "actual", wrong.Actual, vector.Actual)
-				if vector.Stream == nil && wrong.Stream != "" || vector.Stream != nil && wrong.Stream != *vector.Stream {
-					t.Errorf("the stream is %q", wrong.Stream)
-				}
+				checkString(t, "stream", wrong.Stream, vector.Stream)
+			}
+			var matched *eventflowdb.UnlessMatchedError
+			if errors.As(err, &matched) != (vector.Kind == "unless_matched") {
+				t.Errorf("the type is %T", err)
+			}
+			if matched != nil {
+				checkNumber(t, "unless", matched.Unless, vector.Unless)
+				checkString(t, "event", matched.Event, vector.Event)
+			}
+			if errors.Is(err, eventflowdb.ErrConditionFailed) != (wrong != nil || matched != nil) {
+				t.Errorf("%v: is it a condition?", err)
 			}
 		})
 	}
@@ -128,15 +167,27 @@ func TestRequestsAreSentAsTheVectorsSay(t *testing.T) {
 				return ""
 			})
 			client, ctx, call := newClient(t, server), context.Background(), vector.Call
+			options := eventflowdb.AppendOptions{Unless: call.Unless}
+			options.WithoutRequestID = string(call.RequestID) == "null"
+			if call.RequestID != nil && !options.WithoutRequestID {
+				if err := json.Unmarshal(call.RequestID, &options.RequestID); err != nil {
+					t.Fatal(err)
+				}
+			}
 			var err error
 			switch call.Method {
 			case "add":
-				_, err = client.Add(ctx, call.Stream, call.Version, call.Events...)
+				_, err = client.AddWith(ctx, options, call.Stream, call.version(), call.Events...)
+			case "add_many":
+				_, err = client.AddMany(ctx, options, appendsOf(call.Appends)...)
 			case "get":
-				_, err = client.Get(ctx, call.Stream, eventflowdb.GetOptions{Version: call.Version, Limit: call.Limit})
+				_, err = client.Get(ctx, call.Stream, eventflowdb.GetOptions{
+					Version: call.version(), Limit: call.Limit, Wait: time.Duration(call.WaitMS) * time.Millisecond,
+				})
 			case "get_all":
 				_, err = client.GetAll(ctx, eventflowdb.GetAllOptions{
 					Offset: call.Offset, After: call.After, Limit: call.Limit,
+					Wait: time.Duration(call.WaitMS) * time.Millisecond,
 				})
 			default:
 				t.Fatalf("there is no method %q", call.Method)
@@ -151,14 +202,40 @@ func TestRequestsAreSentAsTheVectorsSay(t *testing.T) {
 				}
 				return
 			}
-			var sent any
+			var sent map[string]any
 			if err := json.Unmarshal([]byte(words[1]), &sent); err != nil {
 				t.Fatal(err)
+			}
+			if id, ok := sent["request_id"].(string); ok && options.RequestID == "" && ulidPattern.MatchString(id) {
+				sent["request_id"] = freshULID
 			}
 			if len(words) != 2 || !reflect.DeepEqual(sent, vector.Argument) {
 				t.Errorf("sent %q\nwant %v", words, vector.Argument)
 			}
 		})
+	}
+}
+
+func appendsOf(calls []appendCall) []eventflowdb.StreamAppend {
+	appends := make([]eventflowdb.StreamAppend, len(calls))
+	for i, call := range calls {
+		appends[i] = eventflowdb.StreamAppend{Stream: call.Stream, Version: call.version(), Events: call.Events}
+	}
+	return appends
+}
+
+func expectedNumber(expected any) *int64 {
+	if expected == nil {
+		return nil
+	}
+	number := appendCall{Version: expected}.version()
+	return &number
+}
+
+func checkString(t *testing.T, name string, got string, want *string) {
+	t.Helper()
+	if want == nil && got != "" || want != nil && got != *want {
+		t.Errorf("the %s is %q", name, got)
 	}
 }
 
