@@ -55,7 +55,21 @@ def _measure_large(port: int, pid: int, rounds: int) -> None:
     _print_reads(port, rounds)
     _print("ADD of 1 event, 1 client", _repeat(rounds, lambda: workloads.append(port, 1, 4000, 1)), "events/s")
     _print("ADD of 1 event, 64 clients", _repeat(rounds, lambda: workloads.append(port, 64, 20_000, 1)), "events/s")
+    _measure_verify(port, rounds)
     print(f"{'RssAnon':44} {servers.anonymous_bytes(pid) / 2**20:10.0f} MiB")
+
+
+def _measure_verify(port: int, rounds: int) -> None:
+    """How fast a check is, and what others notice of it."""
+    _print("VERIFY", _repeat(rounds, lambda: workloads.verify(port)), "events/s")
+    beside: list[float] = []
+
+    def read() -> None:
+        beside.append(workloads.read_streams(port, 16, 20_000, STREAMS))
+
+    for _ in range(rounds):
+        workloads.verify(port, read)
+    _print("GET of 10 events, 16 clients, beside VERIFY", beside, "/s")
 
 
 def _print_reads(port: int, rounds: int) -> None:

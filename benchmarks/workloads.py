@@ -9,6 +9,7 @@ import json
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from itertools import count
 
 from benchmarks.servers import HOST, require
@@ -72,6 +73,21 @@ def event_count(port: int) -> int:
     with socket.create_connection((HOST, port)) as connection:
         connection.sendall(b"EVENTCOUNT\r\n")
         return int(connection.recv(64)[1:])
+
+
+def verify(port: int, meanwhile: Callable[[], None] = lambda: None) -> float:
+    """Events a second: VERIFY, which must find all sound; `meanwhile` is called when it has begun."""
+    with socket.create_connection((HOST, port)) as connection:
+        connection.sendall(b"VERIFY\r\n")
+        meanwhile()
+        reply = b""
+        while not reply.endswith(b"$7\r\nproblem\r\n$-1\r\n"):
+            received = connection.recv(1 << 16)
+            if not received or reply.startswith(b"-"):
+                raise SystemExit(f"VERIFY was answered {reply!r}")
+            reply += received
+    words = reply.split(b"\r\n")
+    return int(words[words.index(b"events") + 1][1:]) / float(words[words.index(b"seconds") + 2])
 
 
 def _numbered_stream(number: str) -> str:

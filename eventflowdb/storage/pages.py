@@ -322,12 +322,7 @@ def overflow_data(file: PageFile, number: int, size: int) -> bytes:
     """The data in overflow pages from `number` on, whose header must be sound."""
     count = overflow_count(size, file.page_bytes)
     pages = file.extent(number, count)
-    require_overflow(number, pages, count)
-    return pages[HEADER_BYTES : HEADER_BYTES + size]
-
-
-def require_overflow(number: int, page: bytes, count: int) -> None:
-    """The page must be the first of `count` overflow pages."""
-    found, _pad, flags, found_count = _OVERFLOW_HEADER.unpack_from(page)
+    found, _pad, flags, found_count = _OVERFLOW_HEADER.unpack_from(pages)
     if (found, flags, found_count) != (number, OVERFLOW, count):
         raise damaged(number, f"it is not the first of {count} overflow pages")
+    return pages[HEADER_BYTES : HEADER_BYTES + size]

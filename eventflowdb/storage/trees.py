@@ -27,7 +27,6 @@ from eventflowdb.storage.pages import (
     overflow_count,
     overflow_data,
     overflow_number,
-    require_overflow,
     unpack_tree,
 )
 
@@ -92,12 +91,6 @@ class Snapshot:
         pages = range(first, first + overflow_count(size, self.meta.page_bytes))
         self._require_page(pages[0], "an entry")
         self._require_page(pages[-1], "an entry")
-        return pages
-
-    def check_overflow(self, page: bytes, node: Node) -> range:
-        """The same, of which the first must be sound; nothing but the data stands in the others."""
-        pages = self.overflow_pages(page, node)
-        require_overflow(pages[0], self.file.page(pages[0]), len(pages))
         return pages
 
     def _leaves_under(

@@ -3,9 +3,10 @@
 Theory of operation. There are two checks, which can run one after the other, or at the same time in two processes:
 
 - of the pages, read as bytes (pages.py): meta pages, the list of free pages and branch pages at once (survey.py),
-  then the leaf pages of each database (leaves.py). It cannot be harmed by a damaged page.
-- of the events, read through LMDB (walks.py): in order of the log seals, encoding, ids, positions, times, the checksum
-  chain up to the head, and for each event its entries in the indexes (indexes.py). A damaged page can end its process.
+  then the leaf pages of each database, and the checksum chain of the log up to the head (leaves.py). It cannot be
+  harmed by a damaged page.
+- of the events, read through LMDB (walks.py): in order of the log seals, encoding, ids, positions, times, and for each
+  event its entries in the indexes (indexes.py). A damaged page can end its process.
 
 Each reads the head once and covers all up to it; what is appended meanwhile is left alone, so that a database can be
 checked while it is used. But for their beginnings, they go in slices of one short read transaction each, since a long
@@ -29,7 +30,7 @@ from eventflowdb.storage import layout
 from eventflowdb.storage.environment import DATA_FILE, Environment
 from eventflowdb.storage.indexes import LinkIndex, RequestWalk, StreamIndex, TermIndex, entry_count
 from eventflowdb.storage.layout import EMPTY_HEAD, Head
-from eventflowdb.storage.leaves import LeafWalk, Shape
+from eventflowdb.storage.leaves import LeafWalk, LogLeafWalk, Shape
 from eventflowdb.storage.pages import DUPSORT_DUPFIXED, PageFile, Tree
 from eventflowdb.storage.records import unseal
 from eventflowdb.storage.survey import Survey, require_equal
@@ -52,7 +53,6 @@ _SHAPES = {
     layout.TERM_EVENTS: Shape(8, ULID_BYTES, has_values=True),
     layout.LINKS: Shape(1 + ULID_BYTES, ULID_BYTES, has_values=True),
     layout.REQUESTS: Shape(None, _ANSWER_BYTES),
-    layout.LOG: Shape(ULID_BYTES, 0),
 }
 
 
@@ -175,8 +175,9 @@ def check_pages(env: Any, report: Report, slice_pages_max: int) -> Work:
     file = PageFile(Path(env.path()) / DATA_FILE)
     try:
         survey, head = _survey(env, file, report)
-        walks = [_leaf_walk(name, shape, survey, head) for name, shape in _SHAPES.items()]
-        all_pages = max(1, sum(survey.trees[name].leaf_pages for name in _SHAPES))
+        indexes = [_leaf_walk(name, shape, survey, head) for name, shape in _SHAPES.items()]
+        walks: list[LeafWalk | LogLeafWalk] = [*indexes, LogLeafWalk(survey, head)]
+        all_pages = max(1, sum(tree.leaf_pages for tree in survey.trees.values()))
         for walk in walks:
             has_more = True
             while has_more:
@@ -218,7 +219,7 @@ def _survey(env: Any, file: PageFile, report: Report) -> tuple[Survey, Head]:
         survey = Survey(snapshot)
         report.page_count = survey.page_count
         report.byte_count = survey.page_count * file.page_bytes
-        names = {layout.META, *_SHAPES}
+        names = {layout.META, layout.LOG, *_SHAPES}
         if not names & set(survey.trees):
             raise StartRefused("the file is an LMDB database, and not one of EventflowDB")
         for name in sorted(names ^ set(survey.trees)):
@@ -229,7 +230,9 @@ def _survey(env: Any, file: PageFile, report: Report) -> tuple[Survey, Head]:
         for name, shape in _SHAPES.items():
             what, tree = name.decode(), survey.trees[name]
             _require_flags(what, tree, DUPSORT_DUPFIXED if shape.has_values else 0)
-            survey.count_pages(tree, what, has_late_overflow_pages=name == layout.LOG)
+            survey.count_pages(tree, what)
+        _require_flags("log", survey.trees[layout.LOG], 0)
+        survey.count_pages(survey.trees[layout.LOG], "log", has_late_overflow_pages=True)
     require_equal("events in the log", survey.trees[layout.LOG].entries, head.position)
     return survey, head
 
@@ -252,18 +255,16 @@ def _require_flags(what: str, tree: Tree, flags: int) -> None:
 
 
 def _leaf_walk(name: bytes, shape: Shape, survey: Survey, head: Head) -> LeafWalk:
-    """The walk along the leaves of one database; an entry shows by an id or a number whether it came since."""
+    """The walk along the leaves of one database; a value shows by an id or a number whether it came since."""
     tree: Tree = survey.trees[name]
     number_end = layout.pack_number(tree.entries)
     last_id = head.last_id
-    is_early: Callable[[bytes, bytes], bool] | None
-    if name == layout.LOG:
-        is_early = lambda key, _value: key <= last_id  # noqa: E731
-    elif name == layout.REQUESTS:
+    is_early: Callable[[bytes], bool] | None
+    if name == layout.REQUESTS:
         # A request that stored no events names an id that comes later, whenever it was answered.
         is_early = None
     elif name in (layout.STREAMS, layout.TERMS):
-        is_early = lambda _key, value: value < number_end  # noqa: E731
+        is_early = number_end.__gt__
     else:
-        is_early = lambda _key, value: value[-ULID_BYTES:] <= last_id  # noqa: E731
+        is_early = lambda value: value[-ULID_BYTES:] <= last_id  # noqa: E731
     return LeafWalk(name, shape, survey, is_early)

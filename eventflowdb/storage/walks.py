@@ -15,7 +15,6 @@ from eventflowdb.errors import CorruptRecord
 from eventflowdb.events import RecordedEvent
 from eventflowdb.ids import ULID_BYTES, id_after, ulid_text
 from eventflowdb.limits import MIB
-from eventflowdb.storage.checksum import EMPTY, of_records
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.indexes import Index
 from eventflowdb.storage.layout import Head
@@ -41,7 +40,6 @@ class LogWalk:
         self._indexes = indexes
         self.event_count = 0
         self._key = bytes(ULID_BYTES)
-        self._checksum = EMPTY
         self._added_at, self._added_at_us, self._time_key = "", 0, b""
 
     def check_slice(self, txn: Any, events_max: int) -> bool:
@@ -77,7 +75,7 @@ class LogWalk:
         self._check_order(keys, texts, events)
         for index in self._indexes:
             index.check(txn, keys, events)
-        self._checksum, self._key = of_records(records, self._checksum), keys[-1]
+        self._key = keys[-1]
 
     def _check_order(self, keys: Sequence[bytes], texts: Sequence[str], events: Sequence[RecordedEvent]) -> None:
         position, added_at, time_key = self.event_count, self._added_at, self._time_key
@@ -109,8 +107,6 @@ class LogWalk:
         head = self._head
         if head.last_id != self._key:
             raise CorruptRecord(f"the head names {id_text(head.last_id)} as the last event, it is {id_text(self._key)}")
-        if head.checksum != self._checksum:
-            raise CorruptRecord("the checksum in the head is not that of the log")
         if head.added_at_us != self._added_at_us:
             raise CorruptRecord("the time in the head is not that of the last event")
         for index in self._indexes:
