@@ -177,7 +177,7 @@ class Matrix:
 
     def run(self, driver: Driver, mode: Mode) -> Outcome:
         """Run a driver. Raises ToolchainMissing; a driver that fails is an outcome."""
-        folder = self._kit(driver.kit)
+        folder = self.kit(driver.kit)
         server = self._servers.get(mode.has_password)
         if server is None:
             server = RestartedServer(self._installation, self._folder, mode.has_password)
@@ -197,7 +197,7 @@ class Matrix:
         lines = [json.dumps(asdict(outcome), ensure_ascii=False) for outcome in self.outcomes]
         (self._folder / "outcomes.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
-    def _kit(self, name: str) -> Path:
+    def kit(self, name: str) -> Path:
         """The folder that a kit was built in; a build that failed fails every run of it, and is not tried again."""
         if name not in self._built:
             try:

@@ -19,6 +19,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
+	if queries := os.Args[1:]; len(queries) > 0 {
+		subscribe(client, queries)
+		return
+	}
 	defer func() { _ = client.Close() }()
 	d := &driver{client: client, ctx: context.Background(), input: bufio.NewReader(os.Stdin)}
 	for _, check := range []struct {
