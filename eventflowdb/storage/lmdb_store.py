@@ -25,7 +25,7 @@ from eventflowdb.storage import layout
 from eventflowdb.storage.batch import Batch, Outcome
 from eventflowdb.storage.environment import DATA_FILE, Environment, id_text
 from eventflowdb.storage.layout import Head
-from eventflowdb.storage.records import STREAM_AT, STREAM_END, load_page, load_record, position_of
+from eventflowdb.storage.records import ID_AT, STREAM_AT, STREAM_END, load_page, load_record, position_of
 from eventflowdb.storage.room import is_for_want_of_room, require_free_space
 from eventflowdb.storage.searches import SearchSpan, read_found
 from eventflowdb.storage.tip import Tip
@@ -176,7 +176,7 @@ class LmdbStore:
                 "start the server with a larger one"
             ) from error
         except lmdb.Error as error:
-            if is_for_want_of_room(error, self._path / DATA_FILE):
+            if is_for_want_of_room(error, self._path / DATA_FILE) and self.environment.has_lost_nothing():
                 raise StoreFull("the disk is full; nothing was stored; free some space and retry") from error
             raise StorageFailed(f"the storage failed: {error}") from error
         except OSError as error:
@@ -277,7 +277,9 @@ class LmdbStore:
         bytes_max = bounds.bytes_max
         values: list[bytes] = []
         size = 0
-        for value in cursor.iternext(keys=False, values=True) if cursor.set_range(span.start) else ():
+        is_found = cursor.set_range(span.start)
+        first_id = id_text(cursor.key())
+        for value in cursor.iternext(keys=False, values=True) if is_found else ():
             size += len(value)
             if values and size > bytes_max:
                 break
@@ -288,6 +290,8 @@ class LmdbStore:
         if not key:
             raise CorruptRecord("the log ends before its head says; restore from a backup")
         records = load_page(values)
+        if not records[0].startswith(first_id.encode(), ID_AT):
+            raise CorruptRecord(f"the log has another event at {first_id}; restore from a backup")
         if len(records) > 1 and position_of(records[-1]) - position_of(records[0]) != len(records) - 1:
             raise CorruptRecord(f"the log has a gap before event {id_text(key)}; restore from a backup")
         remaining = span.remaining - len(records)

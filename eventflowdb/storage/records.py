@@ -23,6 +23,8 @@ SEAL = 0x48674BC7
 SEAL_BYTES = 4
 EVENT_KIND = b"\x01"
 """Kind 2 is kept for an erased event: id, stream, version, position, added_at and the SHA-256 of the record."""
+ID_AT = len('{"id":"')
+"""Where the id stands in the JSON of any event."""
 STREAM_AT = len('{"id":"01KAS4NVR1SDPXY9PK3ZJ4MDGB","stream":"')
 STREAM_END = STREAM_AT + 36
 """Where the stream stands in the JSON of any event."""
@@ -65,7 +67,8 @@ def load_page(stored: Sequence[bytes], keys: Sequence[bytes] | None = None) -> l
 
     keys: the events' ids where the caller has them, to name the damaged one in CorruptRecord.
     """
-    if _crc32c(SEAL, b"".join(stored)) != SEAL:
+    # A value without bytes would leave no trace in the string.
+    if _crc32c(SEAL, b"".join(stored)) != SEAL or b"" in stored:
         for value, key in zip(stored, keys or repeat(None), strict=False):
             unseal(value, _name(value, key))
         raise CorruptRecord("a page of records does not match its checksums; restore from a backup")
