@@ -348,11 +348,13 @@ class Conversation:
         ready = self._ready
         if ready:
             self._ready, self._ready_bytes = [], 0
-            data = ready[0] if len(ready) == 1 else b"".join(ready)
-            if not self._is_writable:
-                self._untaken_bytes += len(data)
-                self._budget.change(len(data))
-            self._line.send(data)
+            self._send(ready[0] if len(ready) == 1 else b"".join(ready))
+
+    def _send(self, data: bytes) -> None:
+        if not self._is_writable:
+            self._untaken_bytes += len(data)
+            self._budget.change(len(data))
+        self._line.send(data)
 
     def _forget_untaken(self) -> None:
         if self._untaken_bytes:
@@ -377,7 +379,7 @@ class Conversation:
         if not isinstance(reply, LongReply):
             return  # the connection was lost meanwhile
         self._dispatcher.touch(self._session)
-        self._line.send(replies.array_items(chunk.records))
+        self._send(replies.array_items(chunk.records))
         if chunk.rest is None:
             self._reading = None
             self._ready.append(replies.ARRAY_END)

@@ -307,6 +307,15 @@ def test_a_client_that_leaves_too_much_untaken_is_served_no_more_until_it_has_ta
     assert patient.budget.used_bytes == 0
 
 
+def test_what_follows_the_beginning_of_a_long_reply_counts_as_untaken(patient: SteppedServer) -> None:
+    patient.hold(STREAM, 100, "x" * 2_000)
+    connection = patient.connect()
+    connection.conversation.unwritable()
+    connection.send(get(STREAM))
+    patient.read()
+    assert patient.budget.used_bytes == len(connection.take()) > 100_000
+
+
 def test_those_who_take_nothing_cannot_use_up_the_budget(patient: SteppedServer) -> None:
     for _ in range(20):
         connection = patient.connect()
