@@ -79,6 +79,38 @@ class UnlessMatched(ConditionFailed):
         return cls(text, unless=unless, event=event)
 
 
+class NotHeld(ConditionFailed):
+    """The member of a consumer does not hold the event that it would ack, or not any more; nothing was stored.
+
+    consumer: its name; event: the event's id; None where the reply did not say.
+    """
+
+    def __init__(self, text: str, *, consumer: str | None = None, event: str | None = None) -> None:
+        super().__init__(text)
+        self.consumer = consumer
+        self.event = event
+
+    @classmethod
+    def of(cls, consumer: str, event: str) -> "NotHeld":
+        """The refusal as the server words it: key=value pairs, then a sentence."""
+        text = (
+            f"consumer={consumer} event={event}: this member does not hold the event; "
+            "it was acked, or is given to another; FETCH what is next"
+        )
+        return cls(text, consumer=consumer, event=event)
+
+
+class NoSuchConsumer(EventflowError):
+    """There is no consumer of this name."""
+
+    code = "NOCONSUMER"
+
+    @classmethod
+    def of(cls, consumer: str) -> "NoSuchConsumer":
+        """The refusal as the server words it."""
+        return cls(f'there is no consumer {consumer}; make it with CONSUMER {{"create":"{consumer}"}}')
+
+
 class RequestConflict(EventflowError):
     """The request_id was used before, for an append with other content; nothing was stored."""
 

@@ -70,17 +70,30 @@ class Unless(msgspec.Struct, frozen=True, omit_defaults=True):
     after: bytes = bytes(ULID_BYTES)
 
 
+class Checkpoint(msgspec.Struct, frozen=True):
+    """An event that an append acks, in the same step, if this member of the consumer holds it.
+
+    id: 16 bytes; is_held: whether it did when the append came.
+    """
+
+    consumer: str
+    member: str
+    id: bytes
+    is_held: bool = False
+
+
 class Append(msgspec.Struct, frozen=True):
     """One request to append: all of its parts are stored if every condition holds, else nothing.
 
-    parts: each of another stream; request_id: under which the answer is remembered; size_bytes: what the request
-    weighed, for the bounds on batches.
+    parts: each of another stream; request_id: under which the answer is remembered; checkpoint: an event that it acks;
+    size_bytes: what the request weighed, for the bounds on batches.
     """
 
     parts: list[StreamAppend]
     size_bytes: int
     unless: tuple[Unless, ...] = ()
     request_id: str | None = None
+    checkpoint: Checkpoint | None = None
 
     @classmethod
     def to_stream(

@@ -59,6 +59,29 @@ LAG_LOOKS_MAX = 100
 NOTICES_TURN_MAX = 100
 """So many that wait are told of a commit in one turn of the reactor, at some 50 microseconds each."""
 
+# Consumers.
+CONSUMERS_MAX = 1000
+CONSUMER_NAME_BYTES_MAX = 64
+"""Of a consumer or a member."""
+CONSUMER_TIMEOUT_MS_MAX = 24 * 60 * 60 * 1000
+RETRY_MS_MAX = 24 * 60 * 60 * 1000
+TRIES_MAX = 1_000_000
+REASON_BYTES_MAX = 1024
+FETCH_LIMIT_DEFAULT, FETCH_LIMIT_MAX = 100, 1000
+ACK_IDS_MAX = 10_000
+PARKED_LIMIT_DEFAULT, PARKED_LIMIT_MAX = 100, 1000
+WINDOW_EVENTS_MAX = 10_000
+WINDOW_BYTES_MAX = 16 * MIB
+"""Of one consumer so many events, of such a size, are given out or about to be; beyond it nothing more is read."""
+WINDOW_DONE_MAX = 100_000
+"""So many events may be acked behind one that is not; then nothing is given out until that one is."""
+FILL_EVENTS = 256
+"""So many events a consumer reads from the log at once."""
+ADVANCE_STEPS_MAX = 10_000
+"""So far a checkpoint moves in one commit."""
+LAG_STEPS_MAX = 10_000
+"""So far is counted what a consumer with a filter has before it."""
+
 # Appends.
 BATCH_BYTES_MAX = 32 * MIB
 """A write transaction takes appends until their arguments add up to so much."""

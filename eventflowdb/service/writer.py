@@ -15,29 +15,35 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eventflowdb.errors import ConditionFailed, EventflowError, InvalidArgument, RequestConflict, StorageFailed
-from eventflowdb.events import Append
+from eventflowdb.errors import (
+    ConditionFailed,
+    EventflowError,
+    InvalidArgument,
+    NoSuchConsumer,
+    RequestConflict,
+    StorageFailed,
+)
 from eventflowdb.limits import BATCH_BYTES_MAX
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.notices import Notices, streams_of
 from eventflowdb.service.threads import ReactorThread, Worker
 from eventflowdb.service.turns import StagingTurn
+from eventflowdb.storage.batch import Outcome, Write
 
-Outcome = list[bytes] | EventflowError
-_REFUSALS = (ConditionFailed, RequestConflict, InvalidArgument)
-"""Of one append, for what it asks: nothing failed."""
+_REFUSALS = (ConditionFailed, RequestConflict, InvalidArgument, NoSuchConsumer)
+"""Of one write, for what it asks: nothing failed."""
 
 
 class AppendingStore(Protocol):
     """What the writer needs of a store."""
 
-    def append_batch(self, appends: Sequence[Append], on_staged: Callable[[], None]) -> Sequence[Outcome]:
-        """Store a batch durably; the outcome of each append, in order. on_staged: told when only the flush is left."""
+    def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None]) -> Sequence[Outcome]:
+        """Store a batch durably; the outcome of each write, in order. on_staged: told when only the flush is left."""
 
 
 class _Waiting(NamedTuple):
-    append: Append
+    write: Write
     settle: Callable[[Outcome], None]
 
 
@@ -72,12 +78,12 @@ class GroupCommitWriter:
         self._turn = StagingTurn()
         self.commits = Commits()
 
-    def append(self, append: Append, settle: Callable[[Outcome], None]) -> None:
-        """Queue an append. `settle` is called once, with its records when they are on disk, or a refusal."""
+    def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
+        """Queue a write. `settle` is called once, with its outcome when it is on disk, or a refusal."""
         if self._failure is not None:
             settle(self._failure)
             return
-        self._waiting.append(_Waiting(append, settle))
+        self._waiting.append(_Waiting(write, settle))
         self._turn.stand_back()
         if not self._is_committing:
             self._is_committing = True
@@ -110,20 +116,20 @@ class GroupCommitWriter:
         while self._waiting and size_bytes < BATCH_BYTES_MAX:
             waiting = self._waiting.popleft()
             batch.append(waiting)
-            size_bytes += waiting.append.size_bytes
+            size_bytes += waiting.write.size_bytes
         return batch
 
     def _commit(self, batch: Sequence[_Waiting]) -> Sequence[Outcome]:
         try:
             self._turn.begin()
-            return self._store.append_batch([waiting.append for waiting in batch], self._turn.end)
+            return self._store.append_batch([waiting.write for waiting in batch], self._turn.end)
         except Exception:
             return [error_of(Failure(), self._log, "a commit failed")] * len(batch)
         finally:
             self._turn.end()
 
     def _settle(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], seconds: float, is_last: bool) -> None:
-        has_stored = any(isinstance(outcome, list) for outcome in outcomes)
+        has_stored = not all(isinstance(outcome, EventflowError) for outcome in outcomes)
         if has_stored or not isinstance(outcomes[0], _REFUSALS):
             self.commits.add(len(batch), seconds, is_failed=not has_stored)
         if isinstance(outcomes[0], StorageFailed):

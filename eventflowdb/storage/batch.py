@@ -1,11 +1,11 @@
 """One write transaction in the making: appends are checked against what is stored and staged, then written."""
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from eventflowdb.consumers import Changed, ConsumerChange
 from eventflowdb.errors import CorruptRecord, EventflowError, InvalidArgument, UnlessMatched, WrongExpectedVersion
-from eventflowdb.events import ANY, EXISTS, Append, NewEvent, RecordedEvent, StreamAppend
+from eventflowdb.events import ANY, EXISTS, Append, Checkpoint, NewEvent, RecordedEvent, StreamAppend
 from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout
@@ -13,29 +13,31 @@ from eventflowdb.storage.checksum import extend
 from eventflowdb.storage.conditions import StagedTerms, find_match
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.layout import Answer, Head
-from eventflowdb.storage.records import decode_record, encode_record, store_record
+from eventflowdb.storage.records import decode_record, encode_record, rfc3339, store_record
 from eventflowdb.storage.requests import AnsweredRequests, content_digest
+from eventflowdb.storage.settling import ConsumerWrites
 from eventflowdb.storage.tip import Tip
 
-Outcome = list[bytes] | EventflowError
-"""What became of one append: its records in order, or the refusal."""
+Write = Append | ConsumerChange
+Outcome = list[bytes] | Changed | EventflowError
+"""What became of one write: an append's records in order, a change to a consumer, or the refusal."""
 
 _NO_STREAM = (b"", 0)
 
 
 class Batch:
-    """The appends of one write transaction. Refused ones leave nothing behind; `write` comes last.
+    """The writes of one transaction. Refused ones leave nothing behind; `write` comes last.
 
     All events of a batch share one time, and their ids are consecutive. tip: what the transaction sees.
     """
 
-    def __init__(self, environment: Environment, txn: Any, appends: Sequence[Append], now_us: int, tip: Tip) -> None:
+    def __init__(self, environment: Environment, txn: Any, writes: Sequence[Write], now_us: int, tip: Tip) -> None:
         self._environment = environment
         self._txn = txn
         self._tip = tip
         head = tip.head
         self._position, self._checksum = head.position, head.checksum
-        event_count = sum([len(part.events) for append in appends for part in append.parts])
+        event_count = sum([len(part.events) for write in writes if isinstance(write, Append) for part in write.parts])
         self._next_id, self._added_at_us = next_ids(
             now_us, head.added_at_us, int.from_bytes(head.last_id, "big"), event_count
         )
@@ -50,24 +52,28 @@ class Batch:
         self._terms = StagedTerms()
         self._links: list[tuple[bytes, bytes]] = []
         self._requests = AnsweredRequests(environment, txn)
+        self._consumers = ConsumerWrites(environment, txn, head.last_id)
         self._correlations: dict[str, str] = {}
         """Correlation ids of the staged events that have one of their own, by event id."""
 
-    def stage(self, append: Append) -> Outcome:
-        """Check one append and stage its entries; a refusal is a value, since it hinders no other append."""
+    def stage(self, write: Write) -> Outcome:
+        """Check one write and stage its entries; a refusal is a value, since it hinders no other write."""
+        if isinstance(write, Append):
+            return self._stage_append(write)
         try:
-            digest = b""
+            return self._consumers.change(write)
+        except EventflowError as error:
+            return error
+
+    def _stage_append(self, append: Append) -> Outcome:
+        digest = b"" if append.request_id is None else content_digest(append)
+        try:
             if append.request_id is not None:
-                digest = content_digest(append)
                 answered = self._requests.find(append.request_id, digest)
                 if answered is not None:
+                    self._ack_again(append.checkpoint)
                     return answered
-            for part in append.parts:
-                self._require_version(part)
-            for index, unless in enumerate(append.unless):
-                found = find_match(self._environment, self._txn, self._terms, unless)
-                if found is not None:
-                    return UnlessMatched.of(index, id_text(found))
+            self._require_conditions(append)
             first_id = self._next_id
             correlations = self._correlate(append.parts)
         except EventflowError as error:
@@ -75,16 +81,34 @@ class Batch:
         records: list[bytes] = []
         for part in append.parts:
             self._stage_part(part, correlations, records)
+        if append.checkpoint is not None:
+            self._consumers.ack(append.checkpoint.consumer, [append.checkpoint.id])
         if append.request_id is not None:
             answer = Answer(digest, first_id.to_bytes(ULID_BYTES, "big"), len(records))
             self._requests.remember(append.request_id, answer, records)
         return records
 
+    def _require_conditions(self, append: Append) -> None:
+        if append.checkpoint is not None:
+            self._consumers.require_held(append.checkpoint)
+        for part in append.parts:
+            self._require_version(part)
+        for index, unless in enumerate(append.unless):
+            found = find_match(self._environment, self._txn, self._terms, unless)
+            if found is not None:
+                raise UnlessMatched.of(index, id_text(found))
+
+    def _ack_again(self, checkpoint: Checkpoint | None) -> None:
+        """The consumer was reset since the request was answered: it goes on behind what was handled then."""
+        if checkpoint is not None and checkpoint.is_held:
+            self._consumers.ack(checkpoint.consumer, [checkpoint.id])
+
     def write(self) -> bool:
         """Write what is staged and the new head into the transaction; False where there is nothing."""
-        has_requests = self._requests.write()
+        is_changed = self._requests.write()
+        is_changed |= self._consumers.write()
         if not self._log_entries:
-            return has_requests
+            return is_changed
         txn, environment = self._txn, self._environment
         txn.cursor(environment.streams).putmulti(self._new_streams)
         _, added_count = txn.cursor(environment.log).putmulti(self._log_entries, append=True)
@@ -239,9 +263,3 @@ class Batch:
 def _text(id_number: int) -> str:
     (text,) = ulid_texts(id_number, 1)
     return text
-
-
-def rfc3339(us: int) -> str:
-    """Microseconds since 1970 as RFC 3339 in UTC, to the microsecond: 2026-11-23T19:23:14.000001Z."""
-    seconds, micros = divmod(us, 1_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"

@@ -7,7 +7,8 @@ from typing import Any
 
 import lmdb
 
-from eventflowdb.errors import CorruptRecord, StartRefused
+from eventflowdb.consumers import StoredConsumer
+from eventflowdb.errors import CorruptRecord, NoSuchConsumer, StartRefused
 from eventflowdb.ids import ulid_text
 from eventflowdb.limits import MIB
 from eventflowdb.storage import layout
@@ -40,6 +41,9 @@ class Environment:
         self.term_events = env.open_db(layout.TERM_EVENTS, create=False)
         self.links = env.open_db(layout.LINKS, create=False)
         self.requests = env.open_db(layout.REQUESTS, create=False)
+        self.consumers = env.open_db(layout.CONSUMERS, create=False)
+        self.settlements = env.open_db(layout.SETTLEMENTS, create=False)
+        self.parked = env.open_db(layout.PARKED, create=False)
 
     @classmethod
     def open(cls, folder: Path, map_size: int) -> "Environment":
@@ -99,6 +103,14 @@ class Environment:
             raise CorruptRecord(f"stream {stream} has a number but no events; restore from a backup")
         return number, layout.unpack_version(cursor.value()) + 1
 
+    def find_consumer(self, txn: Any, name: str) -> StoredConsumer:
+        """A consumer by its name; NoSuchConsumer, CorruptRecord."""
+        key = name.encode()
+        stored = txn.get(key, db=self.consumers)
+        if stored is None:
+            raise NoSuchConsumer.of(name)
+        return layout.unpack_consumer(stored, key)
+
 
 def id_text(event_id: bytes) -> str:
     """An event id as people read it."""
@@ -149,9 +161,9 @@ def _prepare(env: Any, folder: Path) -> None:
         return
     with env.begin(write=True) as txn:
         meta = env.open_db(layout.META, txn)
-        for name in (layout.LOG, layout.STREAMS, layout.TERMS, layout.REQUESTS):
+        for name in layout.PLAIN_DATABASES:
             env.open_db(name, txn)
-        for name in (layout.STREAM_EVENTS, layout.TERM_EVENTS, layout.LINKS):
+        for name in layout.INDEX_DATABASES:
             env.open_db(name, txn, dupsort=True, dupfixed=True)
         txn.put(layout.FORMAT_KEY, layout.pack_format(layout.FORMAT), db=meta)
         txn.put(layout.DATABASE_ID_KEY, seal(os.urandom(layout.DATABASE_ID_BYTES)), db=meta)

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
+from eventflowdb.consumers import Settlement
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.events import RecordedEvent
-from eventflowdb.ids import find_stream_id
+from eventflowdb.ids import ULID_BYTES, find_stream_id
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.layout import Head
@@ -210,6 +211,36 @@ class RequestWalk:
             raise CorruptRecord(
                 f"the answer to request {name!r} names {answer.event_count} events, beyond the last one"
             )
+
+
+class SettlementWalk:
+    """The walk along what was settled for consumers: each is of a consumer, and of an event, that is there."""
+
+    def __init__(self, environment: Environment, database: Any) -> None:
+        self._environment = environment
+        self._database = database
+        self._key = b""
+
+    def check_slice(self, txn: Any, settlements_max: int) -> bool:
+        """Check the next ones; False when there are no more."""
+        consumers = txn.cursor(self._environment.consumers)
+        numbers = {layout.pack_number(layout.unpack_consumer(stored, key).number) for key, stored in consumers}
+        cursor = txn.cursor(self._database)
+        seen_count = 0
+        for key, stored in islice(cursor.iternext(), settlements_max + 1) if cursor.set_range(self._key) else ():
+            if key == self._key:
+                continue
+            seen_count += 1
+            self._check(txn, layout.unpack_settlement(key, stored), key[:-ULID_BYTES] in numbers)
+            self._key = key
+        return seen_count > 0
+
+    def _check(self, txn: Any, settlement: Settlement, has_consumer: bool) -> None:
+        event = id_text(settlement.id)
+        if not has_consumer:
+            raise CorruptRecord(f"event {event} is settled for a consumer that is not there")
+        if txn.get(settlement.id, db=self._environment.log) is None:
+            raise CorruptRecord(f"event {event} is settled, but not in the log")
 
 
 def entry_count(txn: Any, database: Any) -> int:

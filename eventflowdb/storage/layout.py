@@ -1,10 +1,11 @@
 """The layout of the database on disk, drawn once: format 1.
 
-DATA/data.mdb is an LMDB 0.9 environment of eight named databases; all integers are big-endian but the CRC.
+DATA/data.mdb is an LMDB 0.9 environment of eleven named databases; all integers are big-endian but the CRC.
 
     meta            "format"   format number, 4 bytes
                     "id"       database id, 16 random bytes | CRC-32C, 4
                     "head"     the sealed head, see below
+                    "consumer" number of the next consumer, 8 | CRC-32C, 4
     log             ULID, 16   record kind, 1 | the event's JSON as it is returned | CRC-32C, 4 (little-endian)
     streams         UUID, 16   stream number, 8, given out in order of first append: 0, 1, 2 ...
     stream_events   number, 8  version, 4 | ULID, 16            (DUPSORT, DUPFIXED: one value an event)
@@ -15,10 +16,18 @@ DATA/data.mdb is an LMDB 0.9 environment of eight named databases; all integers 
                                ULID, 16                         (DUPSORT, DUPFIXED: one value an event and link)
     requests        request id, UTF-8, 1 to 128
                                the sealed answer, see below
+    consumers       name, ASCII, 1 to 64
+                               JSON of a StoredConsumer (consumers.py) | CRC-32C, 4, of the name and it
+    settlements     number, 8 | ULID, 16
+                               a settlement: of an acked event behind the checkpoint, or of one that failed, see below
+    parked          number, 8 | ULID, 16
+                               a settlement of an event that is given out no more
 
     head            position, 8 | last ULID, 16 | checksum, 32 | last added_at in microseconds, 8 | CRC-32C, 4
     answer          SHA-256 of the content, 32 | ULID of the first event, 16 | number of events, 4 | CRC-32C, 4, of the
                     request id and these: a request id that has changed would be found by nobody, and stored again
+    settlement      tries, 4 | time in microseconds, 8 (both 0: acked) | reason, UTF-8, up to 1024 | CRC-32C, 4, of
+                    the key and these
 
 A term is what events are looked up by: its kind is "t" for an event type, "g" for a tag. A link leads from an id to
 the events that name it: kind "c" as their correlation id, "k" as their causation id, except where it is their own id,
@@ -35,21 +44,30 @@ DATA/lock.mdb is LMDB's table of readers; DATA/lock carries the flock of the ser
 import struct
 from typing import NamedTuple
 
-from eventflowdb.ids import find_ulid_bytes
+import msgspec
+
+from eventflowdb.consumers import Settlement, StoredConsumer
+from eventflowdb.ids import ULID_BYTES, find_ulid_bytes
 from eventflowdb.storage.records import seal, unseal
 
 FORMAT = 1
 META, LOG, STREAMS, STREAM_EVENTS = b"meta", b"log", b"streams", b"stream_events"
 TERMS, TERM_EVENTS, LINKS, REQUESTS = b"terms", b"term_events", b"links", b"requests"
+CONSUMERS, SETTLEMENTS, PARKED = b"consumers", b"settlements", b"parked"
+PLAIN_DATABASES = (LOG, STREAMS, TERMS, REQUESTS, CONSUMERS, SETTLEMENTS, PARKED)
+INDEX_DATABASES = (STREAM_EVENTS, TERM_EVENTS, LINKS)
+"""Those with several values a key (DUPSORT, DUPFIXED)."""
 TYPE_KIND, TAG_KIND = b"t", b"g"
 CORRELATION_KIND, CAUSATION_KIND = b"c", b"k"
-FORMAT_KEY, DATABASE_ID_KEY, HEAD_KEY = b"format", b"id", b"head"
+FORMAT_KEY, DATABASE_ID_KEY, HEAD_KEY, NEXT_CONSUMER_KEY = b"format", b"id", b"head", b"consumer"
+META_KEYS = frozenset((FORMAT_KEY, DATABASE_ID_KEY, HEAD_KEY, NEXT_CONSUMER_KEY))
 DATABASE_ID_BYTES = 16
 """Without its CRC."""
 
 _HEAD = struct.Struct(">Q16s32sQ")
 _INDEX_ENTRY = struct.Struct(">I16s")
 _ANSWER = struct.Struct(">32s16sI")
+_SETTLEMENT = struct.Struct(">IQ")
 
 
 class Head(NamedTuple):
@@ -149,3 +167,36 @@ def unpack_answer(stored: bytes, request_id: str) -> Answer:
     key = request_id.encode()
     body = unseal(key + stored, f"the answer to request {request_id!r}")
     return Answer._make(_ANSWER.unpack_from(body, len(key)))
+
+
+def pack_consumer(consumer: StoredConsumer) -> bytes:
+    """The stored form of a consumer, sealed together with its name."""
+    key = consumer.name.encode()
+    return seal(key + _encode(consumer))[len(key) :]
+
+
+def unpack_consumer(stored: bytes, key: bytes) -> StoredConsumer:
+    """The consumer of a stored form; CorruptRecord where its checksum is wrong."""
+    return _decode_consumer(unseal(key + stored, f"consumer {key.decode('ascii', 'replace')}")[len(key) :])
+
+
+def settlement_key(number: int, event_id: bytes) -> bytes:
+    """The key of an event in `settlements` and `parked`."""
+    return pack_number(number) + event_id
+
+
+def pack_settlement(key: bytes, settlement: Settlement) -> bytes:
+    """The stored form of a settlement, sealed together with its key."""
+    body = _SETTLEMENT.pack(settlement.tries, settlement.at_us) + settlement.reason.encode()
+    return seal(key + body)[len(key) :]
+
+
+def unpack_settlement(key: bytes, stored: bytes) -> Settlement:
+    """The settlement of a stored form; CorruptRecord where its checksum is wrong."""
+    body = unseal(key + stored, "the settlement of an event")[len(key) :]
+    tries, at_us = _SETTLEMENT.unpack_from(body)
+    return Settlement(key[-ULID_BYTES:], tries, at_us, body[_SETTLEMENT.size :].decode())
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_consumer = msgspec.json.Decoder(StoredConsumer).decode

@@ -19,6 +19,7 @@ from eventflowdb.storage.pages import (
     NODE_VALUES,
     NODE_VALUES_TREE,
     Node,
+    Tree,
     damaged,
     fixed_values,
     sub_page_values,
@@ -31,13 +32,14 @@ from eventflowdb.storage.trees import Snapshot
 class Shape(NamedTuple):
     """What the entries of a database look like.
 
-    key_bytes: the length of keys, None where they differ; value_bytes: that of values; has_values: a key can have
-    several.
+    key_bytes: the length of keys, None where they differ; value_bytes: that of values, likewise; has_values: a key can
+    have several; is_changing: entries go away again, so that they are counted in one transaction.
     """
 
     key_bytes: int | None
-    value_bytes: int
+    value_bytes: int | None
     has_values: bool = False
+    is_changing: bool = False
 
 
 class LeafWalk:
@@ -59,8 +61,9 @@ class LeafWalk:
     def check_slice(self, snapshot: Snapshot, pages_max: int) -> bool:
         """Check the next pages, at least one; False when there are no more, and as many entries as there should be."""
         pages_end = self.page_count + pages_max
-        for number, low in snapshot.leaves(snapshot.find_tree(self._name), self._key):
-            if self.page_count >= pages_end:
+        tree = snapshot.find_tree(self._name)
+        for number, low in snapshot.leaves(tree, self._key):
+            if self.page_count >= pages_end and not self._shape.is_changing:
                 return True
             self.page_count += 1
             page, nodes = snapshot.nodes(number, low)
@@ -69,7 +72,7 @@ class LeafWalk:
                 if after is None or node[0] > after:
                     self._check_node(snapshot, number, page, node)
             self._key = nodes[-1][0]
-        self._check_end()
+        self._check_end(tree if self._shape.is_changing else self._survey.trees[self._name])
         return False
 
     def _check_node(self, snapshot: Snapshot, number: int, page: bytes, node: Node) -> None:
@@ -77,19 +80,18 @@ class LeafWalk:
         key, flags, start, size = node
         if shape.key_bytes is not None and len(key) != shape.key_bytes:
             raise damaged(number, f"it has a key of {len(key)} bytes, not {shape.key_bytes}")
-        if flags == 0 and size == shape.value_bytes:
+        if flags == 0 and shape.value_bytes in (None, size):
             self._count([page[start : start + size]])
-        elif flags == NODE_VALUES and shape.has_values:
+        elif flags == NODE_VALUES and shape.has_values and shape.value_bytes is not None:
             self._count(sub_page_values(number, page[start : start + size], shape.value_bytes))
-        elif flags == NODE_VALUES_TREE and shape.has_values:
-            self._check_values(snapshot, number, page[start : start + size])
+        elif flags == NODE_VALUES_TREE and shape.has_values and shape.value_bytes is not None:
+            self._check_values(snapshot, number, page[start : start + size], shape.value_bytes)
         else:
             raise damaged(number, f"it has an entry of {size} bytes with the flags {flags:#x}")
 
-    def _check_values(self, snapshot: Snapshot, number: int, stored: bytes) -> None:
+    def _check_values(self, snapshot: Snapshot, number: int, stored: bytes, value_bytes: int) -> None:
         """The tree of one key's values, all at once."""
         tree = value_tree(number, stored)
-        value_bytes = self._shape.value_bytes
         if tree.pad != value_bytes:
             raise damaged(number, f"the tree of a key's values is of values of {tree.pad} bytes, not {value_bytes}")
         value_count = 0
@@ -113,12 +115,11 @@ class LeafWalk:
         else:
             self._early_count += sum(map(is_early, values))
 
-    def _check_end(self) -> None:
+    def _check_end(self, tree: Tree) -> None:
         what = self._name.decode()
-        tree = self._survey.trees[self._name]
         if self._is_early is not None:
             require_equal(f"entries of {what}", self._early_count, tree.entries)
-        elif self._entry_count < tree.entries:
+        elif self._entry_count < tree.entries or self._shape.is_changing:
             require_equal(f"entries of {what}", self._entry_count, tree.entries)
 
 

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import lmdb
 
 from eventflowdb.errors import CorruptRecord, StorageFailed, StoreFull
-from eventflowdb.events import Append
 from eventflowdb.ids import id_after
 from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
 from eventflowdb.storage import layout
-from eventflowdb.storage.batch import Batch, Outcome
+from eventflowdb.storage.batch import Batch, Outcome, Write
 from eventflowdb.storage.environment import DATA_FILE, Environment, id_text
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.records import ID_AT, STREAM_AT, STREAM_END, load_page, load_record, position_of
@@ -147,21 +146,21 @@ class LmdbStore:
         with self._env.begin() as txn:
             return self.environment.head(txn)
 
-    def append_batch(self, appends: Sequence[Append], on_staged: Callable[[], None] = lambda: None) -> list[Outcome]:
-        """Store a batch of appends in one transaction; when this returns, what it stored is on disk.
+    def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None] = lambda: None) -> list[Outcome]:
+        """Store a batch of writes in one transaction; when this returns, what it stored is on disk.
 
         on_staged: called when all is staged, before the flush.
 
-        The outcome of each append, in order. StoreFull: nothing of the batch is stored. StorageFailed: the disk
+        The outcome of each write, in order. StoreFull: nothing of the batch is stored. StorageFailed: the disk
         failed, what it holds is not known, and nothing must be appended until the database is opened anew.
         """
         try:
-            require_free_space(self._path, sum(append.size_bytes for append in appends), self._min_free_bytes)
+            require_free_space(self._path, sum(write.size_bytes for write in writes), self._min_free_bytes)
             with self._env.begin(write=True) as txn:
                 commit = txn.id()
                 tip = self._tip_of(txn)
-                batch = Batch(self.environment, txn, appends, self._clock_ns() // 1000, tip)
-                outcomes = [batch.stage(append) for append in appends]
+                batch = Batch(self.environment, txn, writes, self._clock_ns() // 1000, tip)
+                outcomes = [batch.stage(write) for write in writes]
                 is_changed = batch.write()
                 if not is_changed:
                     txn.abort()

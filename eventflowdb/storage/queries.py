@@ -86,6 +86,25 @@ class QueryRead:
             return self._end(self._selection, bounds, is_through=is_through)
         return None
 
+    def count(self, steps: int) -> tuple[int, bool]:
+        """How many events there are, and whether these are all: where they are searched, only so many are counted."""
+        self._begin()
+        if self._selection is None:
+            return 0, True
+        if not self._query.has_terms:
+            span = self._measure(self._selection)
+            return 0 if span is None else span.remaining, True
+        is_through = self._search(self._selection, steps)
+        return self._count, is_through
+
+    def first_id(self) -> bytes | None:
+        """The first event there is, if it is found in some thousand steps."""
+        self._begin()
+        if self._selection is None:
+            return None
+        self._search(self._selection, SEARCH_PAGE_STEPS_MAX)
+        return self._ids[:ULID_BYTES] or None
+
     def _begin(self) -> None:
         with reading(self._environment) as txn:
             self._head_id = self._environment.head(txn).last_id

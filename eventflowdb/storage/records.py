@@ -9,6 +9,7 @@ values). One call a page of 1,000 costs 41 ns a record where a call a record cos
 """
 
 import struct
+import time
 from collections.abc import Sequence
 from itertools import repeat
 
@@ -85,3 +86,9 @@ def position_of(record: bytes) -> int:
     """The position in an event's JSON, found without reading the rest: a record can be as large as a request."""
     # {"id":"...","stream":"...","version":N,"position":N, all within the first 160 bytes, without other commas.
     return int(record[:160].split(b",", 4)[3][len(b'"position":') :])
+
+
+def rfc3339(us: int) -> str:
+    """Microseconds since 1970 as RFC 3339 in UTC, to the microsecond: 2026-11-23T19:23:14.000001Z."""
+    seconds, micros = divmod(us, 1_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"

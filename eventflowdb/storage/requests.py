@@ -22,7 +22,10 @@ def content_digest(append: Append) -> bytes:
     Digests are stored, so this form is a part of the layout: a field that is added to it later must leave no trace
     where it is not given.
     """
-    return sha256(_encode([append.parts, append.unless])).digest()
+    content: list[object] = [append.parts, append.unless]
+    if append.checkpoint is not None:
+        content.append([append.checkpoint.consumer, append.checkpoint.member, append.checkpoint.id])
+    return sha256(_encode(content)).digest()
 
 
 class AnsweredRequests:

@@ -8,11 +8,10 @@ from eventflowdb.errors import CorruptRecord
 from eventflowdb.ids import ULID_BYTES, find_ulid_bytes
 from eventflowdb.queries import Query
 from eventflowdb.storage import id_lists, layout
-from eventflowdb.storage.batch import rfc3339
 from eventflowdb.storage.conditions import Seek
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.id_lists import StreamIds, id_below
-from eventflowdb.storage.records import load_record
+from eventflowdb.storage.records import load_record, rfc3339
 
 _MILLISECOND_BITS = 80
 

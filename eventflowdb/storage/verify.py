@@ -28,7 +28,7 @@ from eventflowdb.errors import CorruptRecord, StartRefused
 from eventflowdb.ids import ULID_BYTES
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import DATA_FILE, Environment
-from eventflowdb.storage.indexes import LinkIndex, RequestWalk, StreamIndex, TermIndex, entry_count
+from eventflowdb.storage.indexes import LinkIndex, RequestWalk, SettlementWalk, StreamIndex, TermIndex, entry_count
 from eventflowdb.storage.layout import EMPTY_HEAD, Head
 from eventflowdb.storage.leaves import LeafWalk, LogLeafWalk, Shape
 from eventflowdb.storage.pages import DUPSORT_DUPFIXED, PageFile, Tree
@@ -46,6 +46,7 @@ Work = Iterator[float]
 _READERS_FILE = "lock.mdb"
 _MAP_SIZE_MAX = 1 << 40
 _ANSWER_BYTES = 56
+_SETTLEMENT_KEY_BYTES = 8 + ULID_BYTES
 _SHAPES = {
     layout.STREAMS: Shape(16, 8),
     layout.STREAM_EVENTS: Shape(8, 20, has_values=True),
@@ -53,6 +54,9 @@ _SHAPES = {
     layout.TERM_EVENTS: Shape(8, ULID_BYTES, has_values=True),
     layout.LINKS: Shape(1 + ULID_BYTES, ULID_BYTES, has_values=True),
     layout.REQUESTS: Shape(None, _ANSWER_BYTES),
+    layout.CONSUMERS: Shape(None, None, is_changing=True),
+    layout.SETTLEMENTS: Shape(_SETTLEMENT_KEY_BYTES, None, is_changing=True),
+    layout.PARKED: Shape(_SETTLEMENT_KEY_BYTES, None, is_changing=True),
 }
 
 
@@ -203,7 +207,9 @@ def check_events(env: Any, report: Report, slice_events_max: int) -> Work:
         request_count = entry_count(txn, environment.requests)
     report.event_count, report.checksum = head.position, head.checksum.hex()
     log, requests = LogWalk(environment, head, indexes), RequestWalk(environment, head)
-    for walk in (log, requests):
+    settlements = SettlementWalk(environment, environment.settlements)
+    parked = SettlementWalk(environment, environment.parked)
+    for walk in (log, requests, settlements, parked):
         has_more = True
         while has_more:
             with env.begin() as txn:
@@ -245,6 +251,10 @@ def _check_meta(stored: Mapping[bytes, bytes]) -> Head:
         raise CorruptRecord(f"the format is not {layout.FORMAT}")
     if len(unseal(stored.get(layout.DATABASE_ID_KEY, b""), "the id of the database")) != layout.DATABASE_ID_BYTES:
         raise CorruptRecord("the id of the database has the wrong length")
+    for key in stored.keys() - layout.META_KEYS:
+        raise CorruptRecord(f"meta has a key {key!r}, which means nothing")
+    if layout.NEXT_CONSUMER_KEY in stored:
+        unseal(stored[layout.NEXT_CONSUMER_KEY], "the number of the next consumer")
     head = stored.get(layout.HEAD_KEY)
     return EMPTY_HEAD if head is None else layout.unpack_head(head)
 
@@ -260,7 +270,7 @@ def _leaf_walk(name: bytes, shape: Shape, survey: Survey, head: Head) -> LeafWal
     number_end = layout.pack_number(tree.entries)
     last_id = head.last_id
     is_early: Callable[[bytes], bool] | None
-    if name == layout.REQUESTS:
+    if name == layout.REQUESTS or shape.is_changing:
         # A request that stored no events names an id that comes later, whenever it was answered.
         is_early = None
     elif name in (layout.STREAMS, layout.TERMS):

@@ -11,7 +11,8 @@ from eventflowdb.errors import EventflowError, StorageFailed, StoreFull, WrongEx
 from eventflowdb.events import Append, NewEvent
 from eventflowdb.limits import BATCH_BYTES_MAX
 from eventflowdb.service.notices import Notices
-from eventflowdb.service.writer import GroupCommitWriter, Outcome
+from eventflowdb.service.writer import GroupCommitWriter
+from eventflowdb.storage.batch import Outcome, Write
 
 from .fakes import STREAM, LoggedFaults, SteppedReactor, SteppedThread
 
@@ -39,9 +40,9 @@ class FakeStore:
         self.refusals: dict[int, EventflowError] = {}
         self.on_batch: Callable[[], None] = lambda: None
 
-    def append_batch(self, appends: Sequence[Append], on_staged: Callable[[], None]) -> list[Outcome]:
+    def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None]) -> list[Outcome]:
         """Keep the batch."""
-        numbers = [int(append.parts[0].expected_version) for append in appends]
+        numbers = [int(write.parts[0].expected_version) for write in writes if isinstance(write, Append)]
         self.batches.append(numbers)
         self.on_batch()
         fault = self.faults.pop(0) if self.faults else None

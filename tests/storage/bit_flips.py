@@ -16,8 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from eventflowdb.consumers import BEGINNING, ConsumerOptions, Create, Settle, Settlement
 from eventflowdb.errors import StartRefused
 from eventflowdb.events import Append, NewEvent, StreamAppend
+from eventflowdb.ids import find_ulid_bytes
+from eventflowdb.queries import Query
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.verify import Verification, check_events, check_pages, open_to_check
 
@@ -47,6 +50,13 @@ def make_database(folder: Path) -> None:
     for number in range(60):
         part = StreamAppend(streams[5], 1 + number, [NewEvent(type="requested", data="")])
         records_of(store.append_batch([Append([part], 0, request_id=f"request {number}")])[0])
+    given = _append(store, streams[6], 1, [NewEvent(type="given", data="")] * 300)
+    ids = [find_ulid_bytes(fields_of(record)["id"]) or b"" for record in given]
+    for name in ("first", "second"):
+        store.append_batch([Create(name, 0, Query(types=("given",)), ConsumerOptions(), BEGINNING)])
+    retried = tuple(Settlement(event_id, 2, 1_700_000_000_000_000) for event_id in ids[:5])
+    parked = tuple(Settlement(event_id, 2, 1_700_000_000_000_000, "a reason") for event_id in ids[5:60])
+    store.append_batch([Settle("first", 0, acked=tuple(ids[100:]), retried=retried, parked=parked)])
     store.close()
 
 

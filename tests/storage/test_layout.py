@@ -122,7 +122,7 @@ def test_the_indexes_and_the_answers_are_what_they_were_byte_for_byte(store: Lmd
 
 
 def test_the_environment_holds_these_databases_and_nothing_else(store: LmdbStore) -> None:
-    names = b"links log meta requests stream_events streams term_events terms"
+    names = b"consumers links log meta parked requests settlements stream_events streams term_events terms"
     with store.environment.env.begin() as txn:
         assert list(txn.cursor().iternext(values=False)) == names.split()
 

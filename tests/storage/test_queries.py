@@ -16,11 +16,11 @@ from eventflowdb.ids import find_ulid_bytes, id_after
 from eventflowdb.limits import SEARCH_IDS_KEPT_MAX, SEARCH_PAGE_STEPS_MAX
 from eventflowdb.queries import Query
 from eventflowdb.storage import layout
-from eventflowdb.storage.batch import rfc3339
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.id_lists import id_below
 from eventflowdb.storage.lmdb_store import CHUNK, LmdbStore, ReadBounds
 from eventflowdb.storage.queries import Page, QueryRead
+from eventflowdb.storage.records import rfc3339
 
 from .samples import (
     IN_MEMORY,

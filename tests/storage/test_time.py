@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import pytest
 
 from eventflowdb.storage import layout
-from eventflowdb.storage.batch import rfc3339
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.records import rfc3339
 
 from .samples import MOMENT_US, STREAM, Clock, OpenDatabase, append_of, fields_of, log_keys, read_log, stored
 
