@@ -40,6 +40,7 @@ SEARCH_PAGE_STEPS_MAX = 10_000
 SEARCH_IDS_KEPT_MAX = 10_000
 """Of the matches that were counted so many are kept for the reply; the others are found again."""
 FILTERED_LIMIT_DEFAULT = 100
+QUERY_TYPES_MAX = 1000
 STREAMS_LIMIT_DEFAULT, STREAMS_LIMIT_MAX = 100, 1000
 TYPES_LIMIT_DEFAULT, TYPES_LIMIT_MAX = 1000, 10_000
 

@@ -7,7 +7,7 @@ the decoded value, and the number of unescaped quotes in the text is twice that,
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -148,15 +148,20 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ArgumentDecoder(Generic[Shape, Checked]):
-    """Turns the text of an argument into a checked value, or refuses it by an InvalidArgument with the path."""
+    """Turns the text of an argument into a checked value, or refuses it by an InvalidArgument with the path.
+
+    otherwise: decodes what has another shape, so that the frequent one pays nothing for the fields of a rare one.
+    """
 
     def __init__(
         self,
         shape: type[Shape],
         check: Callable[[Shape, int], Checked],
         count_strings: Callable[[Shape], int],
+        otherwise: Callable[[bytes], Any] | None = None,
     ) -> None:
         self.shape = shape
+        self._otherwise = otherwise
         self._decode = msgspec.json.Decoder(shape).decode
         self._check = check
         self._count_strings = count_strings
@@ -166,10 +171,16 @@ class ArgumentDecoder(Generic[Shape, Checked]):
         try:
             value = self._decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as rejection:
+            if self._otherwise is not None:
+                return cast(Checked, self._otherwise(text))
             raise InvalidArgument(explain_rejection(text, rejection, self.shape)) from None
         if len(_encode(value)) != len(text) and _count_quotes(text) != 2 * self._count_strings(value):
             raise InvalidArgument(f"{find_repeated_field(text)}: the field is given more than once")
         return self._check(value, len(text))
+
+    def or_else(self, otherwise: Callable[[bytes], Any]) -> "ArgumentDecoder[Shape, Any]":
+        """This decoder, with another for what it cannot decode."""
+        return ArgumentDecoder(self.shape, self._check, self._count_strings, otherwise)
 
 
 def _count_quotes(text: bytes) -> int:
@@ -181,12 +192,14 @@ def _count_quotes(text: bytes) -> int:
     return text.count(b'"') - text.count(b'\\"')
 
 
-def _count_field_strings(value: Any) -> int:
-    """How many JSON strings a flat object holds: its keys, and the values that are strings."""
+def count_field_strings(value: Any) -> int:
+    """How many JSON strings an object holds: its keys, and the values that are strings, or lists of them."""
     count = 0
     for name in value.__struct_fields__:
         field = getattr(value, name)
-        if field is not UNSET:
+        if isinstance(field, list):
+            count += 1 + len(field)
+        elif field is not UNSET:
             count += 2 if isinstance(field, str) else 1
     return count
 
@@ -243,7 +256,7 @@ def _count_unless_strings(value: UnlessArgument) -> int:
 
 
 def _check_add(value: AddArgument, size_bytes: int) -> Append:
-    stream, version = _stream_id(value.stream), value.version
+    stream, version = check_stream_id(value.stream), value.version
     if isinstance(version, str):
         version = _check_version_word(version, "version")
     if not value.events:
@@ -261,13 +274,13 @@ def _check_add_many(value: AddManyArgument, size_bytes: int) -> Append:
     streams: set[str] = set()
     for index, append in enumerate(value.appends):
         path = f"appends[{index}]."
-        stream, version = _stream_id(append.stream, f"{path}stream"), append.version
+        stream, version = check_stream_id(append.stream, f"{path}stream"), append.version
         if stream in streams:
             raise InvalidArgument(f"{path}stream: {stream} is named twice; give all its events in one append")
         streams.add(stream)
         if isinstance(version, str):
             version = _check_version_word(version, f"{path}version")
-        parts.append(StreamAppend(stream, version, _check_events(_given(append.events) or (), path)))
+        parts.append(StreamAppend(stream, version, _check_events(given(append.events) or (), path)))
     return _check_conditions(parts, value, size_bytes)
 
 
@@ -280,9 +293,9 @@ def _check_version_word(word: str, path: str) -> ExpectedVersion:
 
 
 def _check_conditions(parts: list[StreamAppend], value: AddArgument | AddManyArgument, size_bytes: int) -> Append:
-    request_id = _given(value.request_id)
+    request_id = given(value.request_id)
     if request_id is not None:
-        _check_length(request_id, "request_id", REQUEST_ID_BYTES_MAX)
+        check_length(request_id, "request_id", REQUEST_ID_BYTES_MAX)
     return Append(parts, size_bytes, _check_unless(value.unless), request_id)
 
 
@@ -295,15 +308,15 @@ def _check_unless(value: "UnlessArgument | list[UnlessArgument] | Optional") -> 
 
 
 def _check_item(item: UnlessArgument, path: str) -> Unless:
-    types, tags, after = _given(item.types) or (), _given(item.tags) or (), _given(item.after)
+    types, tags, after = given(item.types) or (), given(item.tags) or (), given(item.after)
     if not types and not tags:
         raise InvalidArgument(f"{path}: expected types, tags or both; an item with neither would rule out every event")
     if len(types) > UNLESS_TYPES_MAX:
         raise InvalidArgument(f"{path}.types: expected at most {UNLESS_TYPES_MAX} types, got {len(types)}")
     for index, name in enumerate(types):
-        _check_length(name, f"{path}.types[{index}]", EVENT_TYPE_BYTES_MAX)
-    _check_tags(tags, f"{path}.tags")
-    after_bytes = bytes(16) if after is None else _ulid_bytes(after, f"{path}.after")
+        check_length(name, f"{path}.types[{index}]", EVENT_TYPE_BYTES_MAX)
+    check_tags(tags, f"{path}.tags")
+    after_bytes = bytes(16) if after is None else check_ulid(after, f"{path}.after")
     return Unless(tuple(types), tuple(tags), after_bytes)
 
 
@@ -318,7 +331,7 @@ def _check_events(events: Sequence[EventArgument], path: str) -> list[NewEvent]:
     for event in events:
         kind, metadata = event.type, event.metadata
         if not kind or len(kind) > _SHORT_TYPE_CHARACTERS_MAX:
-            _check_length(kind, f"{path}events[{len(checked)}].type", EVENT_TYPE_BYTES_MAX)
+            check_length(kind, f"{path}events[{len(checked)}].type", EVENT_TYPE_BYTES_MAX)
         if event.causation_id is UNSET and event.correlation_id is UNSET and event.tags is UNSET:
             # Most events are such; a call for each would cost more than the rest of its check.
             checked.append(NewEvent(type=kind, data=event.data, metadata=None if metadata is UNSET else metadata))
@@ -328,43 +341,45 @@ def _check_events(events: Sequence[EventArgument], path: str) -> list[NewEvent]:
 
 
 def _check_related_event(event: EventArgument, path: str) -> NewEvent:
-    tags = _given(event.tags)
+    tags = given(event.tags)
     if tags:
-        _check_tags(tags, f"{path}.tags")
+        check_tags(tags, f"{path}.tags")
     return NewEvent(
         type=event.type,
         data=event.data,
-        metadata=_given(event.metadata),
-        causation_id=_optional_ulid(event.causation_id, path, "causation_id"),
-        correlation_id=_optional_ulid(event.correlation_id, path, "correlation_id"),
+        metadata=given(event.metadata),
+        causation_id=_check_optional_ulid(event.causation_id, path, "causation_id"),
+        correlation_id=_check_optional_ulid(event.correlation_id, path, "correlation_id"),
         tags=tuple(tags) if tags else (),
     )
 
 
-def _check_tags(tags: Sequence[str], path: str) -> None:
+def check_tags(tags: Sequence[str], path: str) -> None:
+    """Refuse too many tags, one of a wrong length, or the same one twice."""
     if len(tags) > EVENT_TAGS_MAX:
         raise InvalidArgument(f"{path}: expected at most {EVENT_TAGS_MAX} tags, got {len(tags)}")
     for index, tag in enumerate(tags):
-        _check_length(tag, f"{path}[{index}]", TAG_BYTES_MAX)
+        check_length(tag, f"{path}[{index}]", TAG_BYTES_MAX)
     if len(set(tags)) < len(tags):
         index = next(index for index, tag in enumerate(tags) if tag in tags[:index])
         raise InvalidArgument(f"{path}[{index}]: the tag {shortened(tags[index])!r} is given twice")
 
 
-def _check_length(text: str, path: str, bytes_max: int) -> None:
+def check_length(text: str, path: str, bytes_max: int) -> None:
+    """Refuse a text that is empty, or longer."""
     length = len(text.encode())
     if not 1 <= length <= bytes_max:
         raise InvalidArgument(f"{path}: expected 1 to {bytes_max} bytes, got {length}")
 
 
 def _check_get(value: GetArgument, _size_bytes: int) -> StreamRead:
-    version, limit = _given(value.version) or 0, _given(value.limit) or None
-    return StreamRead(_stream_id(value.stream), version, limit, _wait_ms(value.wait_ms))
+    version, limit = given(value.version) or 0, given(value.limit) or None
+    return StreamRead(check_stream_id(value.stream), version, limit, check_wait_ms(value.wait_ms))
 
 
 def _check_get_all(value: GetAllArgument, _size_bytes: int) -> LogRead:
     start = _start(value)
-    limit, wait_ms = _given(value.limit) or GETALL_LIMIT_DEFAULT, _wait_ms(value.wait_ms)
+    limit, wait_ms = given(value.limit) or GETALL_LIMIT_DEFAULT, check_wait_ms(value.wait_ms)
     if start == _BEYOND_ALL_IDS:
         return LogRead(_LARGEST_ID, 0, wait_ms)
     return LogRead(bytes(ULID_BYTES) if start is None else start, limit, wait_ms)
@@ -372,17 +387,17 @@ def _check_get_all(value: GetAllArgument, _size_bytes: int) -> LogRead:
 
 def _start(value: GetAllArgument | SubscribeArgument) -> bytes | None:
     """The smallest id that `offset` or `after` lets through; 2**128 in 17 bytes where none is."""
-    offset, after = _given(value.offset), _given(value.after)
+    offset, after = given(value.offset), given(value.after)
     if offset is not None and after is not None:
         raise InvalidArgument("after: cannot be given together with offset; offset is inclusive, after is exclusive")
     if after is None:
-        return None if offset is None else _ulid_bytes(offset, "offset")
-    number = int.from_bytes(_ulid_bytes(after, "after"), "big") + 1
+        return None if offset is None else check_ulid(offset, "offset")
+    number = int.from_bytes(check_ulid(after, "after"), "big") + 1
     return _BEYOND_ALL_IDS if number >> 128 else number.to_bytes(ULID_BYTES, "big")
 
 
 def _check_subscribe(value: SubscribeArgument, _size_bytes: int) -> SubscriptionQuery:
-    stream, version, start = _given(value.stream), _given(value.version), _start(value)
+    stream, version, start = given(value.stream), given(value.version), _start(value)
     if version is not None:
         if stream is None:
             raise InvalidArgument("version: is a place in a stream; name the stream, or give after or offset")
@@ -390,11 +405,12 @@ def _check_subscribe(value: SubscribeArgument, _size_bytes: int) -> Subscription
             raise InvalidArgument("version: cannot be given together with after or offset")
     if start == _BEYOND_ALL_IDS:
         start = _LARGEST_ID  # which is never given out, either
-    return SubscriptionQuery(None if stream is None else _stream_id(stream), version, start)
+    return SubscriptionQuery(None if stream is None else check_stream_id(stream), version, start)
 
 
-def _wait_ms(field: int | Optional) -> int:
-    wait_ms = _given(field) or 0
+def check_wait_ms(field: int | Optional) -> int:
+    """How long to wait, if that is not too long."""
+    wait_ms = given(field) or 0
     if wait_ms > WAIT_MS_MAX:
         raise InvalidArgument(f"wait_ms: expected at most {WAIT_MS_MAX} (an hour), got {wait_ms}")
     return wait_ms
@@ -403,11 +419,13 @@ def _wait_ms(field: int | Optional) -> int:
 Field = TypeVar("Field")
 
 
-def _given(field: Field | Optional) -> Field | None:
+def given(field: Field | Optional) -> Field | None:
+    """An optional field, None where it is absent."""
     return None if field is UNSET else field
 
 
-def _stream_id(text: str, path: str = "stream") -> str:
+def check_stream_id(text: str, path: str = "stream") -> str:
+    """A stream's canonical UUID."""
     stream = find_stream_id(text)
     if stream is None:
         raise InvalidArgument(
@@ -417,24 +435,25 @@ def _stream_id(text: str, path: str = "stream") -> str:
     return stream
 
 
-def _ulid_bytes(text: str, path: str) -> bytes:
+def check_ulid(text: str, path: str) -> bytes:
+    """The 16 bytes of a ULID."""
     key = find_ulid_bytes(text)
     if key is None:
         raise InvalidArgument(f"{path}: expected a ULID such as 01JD3V6T0000000000000000AA, got {shortened(text)!r}")
     return key
 
 
-def _optional_ulid(field: str | Optional, path: str, name: str) -> str | None:
+def _check_optional_ulid(field: str | Optional, path: str, name: str) -> str | None:
     if field is UNSET or field is None:
         return None
-    _ulid_bytes(field, f"{path}.{name}")
+    check_ulid(field, f"{path}.{name}")
     return field.upper()
 
 
 ADD = ArgumentDecoder(AddArgument, _check_add, _count_add_strings)
 ADDMANY = ArgumentDecoder(AddManyArgument, _check_add_many, _count_add_many_strings)
-GET = ArgumentDecoder(GetArgument, _check_get, _count_field_strings)
-GETALL = ArgumentDecoder(GetAllArgument, _check_get_all, _count_field_strings)
-SUBSCRIBE = ArgumentDecoder(SubscribeArgument, _check_subscribe, _count_field_strings)
+GET = ArgumentDecoder(GetArgument, _check_get, count_field_strings)
+GETALL = ArgumentDecoder(GetAllArgument, _check_get_all, count_field_strings)
+SUBSCRIBE = ArgumentDecoder(SubscribeArgument, _check_subscribe, count_field_strings)
 EVERYTHING = LogRead(bytes(16), GETALL_LIMIT_DEFAULT)
 """What GETALL without an argument reads."""

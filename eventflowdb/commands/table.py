@@ -1,6 +1,6 @@
 """The command table: everything that is told of commands elsewhere is derived from it."""
 
-from eventflowdb.commands import arguments
+from eventflowdb.commands import arguments, filters
 from eventflowdb.commands.spec import CommandSpec, Group, Order
 from eventflowdb.limits import SUBSCRIPTIONS_MAX
 
@@ -111,23 +111,69 @@ _SPECS = (
     CommandSpec(
         "GET",
         "Read a stream.",
-        '`{"stream","version","limit","wait_ms"}`, stream required',
-        "array of bulk strings, one event each",
+        '`{"stream","version","limit","wait_ms"}`, stream required, `"after"` and the filters of docs/reading.md',
+        'array of bulk strings, one event each; with `"cursor":true` an array of two: these, and the id to go on after',
         Order.READ,
         words_min=2,
         words_max=2,
-        decode=arguments.GET.decode,
-        hint='{"stream","version","limit","wait_ms"}',
+        decode=filters.GET.decode,
+        hint='{"stream","version","limit","wait_ms","types","tags","correlation_id","causation_id",'
+        '"since","until","after","before","backwards","cursor"}',
     ),
     CommandSpec(
         "GETALL",
         "Read the log.",
-        '`{"offset","after","limit","wait_ms"}`, the argument is optional',
-        "array of bulk strings, one event each",
+        '`{"offset","after","limit","wait_ms"}` and the filters of docs/reading.md; the argument is optional',
+        "as GET",
         Order.READ,
         words_max=2,
-        decode=arguments.GETALL.decode,
-        hint='{"offset","after","limit","wait_ms"}',
+        decode=filters.GETALL.decode,
+        hint='{"offset","after","limit","wait_ms","types","tags","correlation_id","causation_id",'
+        '"since","until","before","backwards","cursor"}',
+    ),
+    CommandSpec(
+        "EVENT",
+        "Look one event up by its id.",
+        '`{"id"}`',
+        "bulk string, the event as JSON; null if there is none",
+        Order.READ,
+        words_min=2,
+        words_max=2,
+        decode=filters.EVENT.decode,
+        hint='{"id"}',
+    ),
+    CommandSpec(
+        "STREAM",
+        "Look at a stream from outside.",
+        '`{"stream"}`',
+        'bulk string, JSON: `{"stream","version","first_id","first_added_at","last_id","last_added_at"}`, '
+        "version the number of its events; null if it has none",
+        Order.READ,
+        words_min=2,
+        words_max=2,
+        decode=filters.STREAM.decode,
+        hint='{"stream"}',
+    ),
+    CommandSpec(
+        "STREAMS",
+        "Page through streams, in the order of their first events; with a filter: of their first that match.",
+        '`{"after","limit","types","tags","correlation_id","causation_id"}`, the argument is optional; '
+        "after: the last stream of the page before",
+        "array of bulk strings, each as STREAM's; at most limit (100), fewer only at the end",
+        Order.READ,
+        words_max=2,
+        decode=filters.STREAMS.decode,
+        hint='{"after","limit","types","tags","correlation_id","causation_id"}',
+    ),
+    CommandSpec(
+        "TYPES",
+        "The event types in the order of their names, and how many events there are of each.",
+        '`{"after","limit"}`, the argument is optional; after: the last type of the page before',
+        'array of bulk strings, each JSON: `{"type","count"}`; at most limit (1000), fewer only at the end',
+        Order.READ,
+        words_max=2,
+        decode=filters.TYPES.decode,
+        hint='{"after","limit"}',
     ),
     CommandSpec(
         "VERIFY",

@@ -13,6 +13,7 @@ from eventflowdb.service.dispatch import Dispatcher, Responder
 from eventflowdb.service.handshake import Handshake
 from eventflowdb.service.information import Information
 from eventflowdb.service.operations import Operations
+from eventflowdb.service.queries import QueryResponders
 from eventflowdb.service.responders import Responders
 from eventflowdb.service.statistics import Statistics
 from eventflowdb.service.subscriptions import Subscriptions
@@ -42,7 +43,8 @@ def assemble(
     information = Information(
         settings, port, database, clients, waits, subscriptions, checks, statistics, budget, seconds
     )
-    stored = Responders(database, waits, seconds)
+    queries = QueryResponders(database.searches, waits)
+    stored = Responders(database, waits, queries, seconds)
     handshake = Handshake(access, clients, seconds)
     operations = Operations(settings, information, clients, statistics, stop)
     responders: dict[str, Responder] = {
@@ -61,6 +63,10 @@ def assemble(
         "ADDMANY": stored.add,
         "GET": stored.get,
         "GETALL": stored.get_all,
+        "EVENT": queries.event,
+        "STREAM": queries.stream,
+        "STREAMS": queries.streams,
+        "TYPES": queries.types,
         "VERIFY": checks.verify,
         "SUBSCRIBE": subscriptions.subscribe,
         "UNSUBSCRIBE": subscriptions.unsubscribe,

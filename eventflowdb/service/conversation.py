@@ -129,6 +129,8 @@ class Conversation:
         reading, self._reading = self._reading, None
         if isinstance(reading, WaitingReply):
             reading.end()
+        elif isinstance(reading, PendingReply):
+            reading.is_abandoned = True
         self._budget.change(-self._accounted_bytes)
         self._accounted_bytes = 0
         self._forget_untaken()
@@ -382,7 +384,7 @@ class Conversation:
         self._send(replies.array_items(chunk.records))
         if chunk.rest is None:
             self._reading = None
-            self._ready.append(replies.ARRAY_END)
+            self._ready.append(reply.ending)
             self._advance()
             self._pull()
             return

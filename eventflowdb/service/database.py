@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from eventflowdb.events import Append
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
-from eventflowdb.service.writer import GroupCommitWriter, Outcome
+from eventflowdb.service.searches import Searches
+from eventflowdb.service.writer import GroupCommitWriter
+from eventflowdb.storage.batch import Outcome, Write
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.lmdb_store import Chunk, LmdbStore, Span
 
@@ -17,13 +18,14 @@ from eventflowdb.storage.lmdb_store import Chunk, LmdbStore, Span
 class Database:
     """A store with the threads around it; used on the reactor's thread.
 
-    notices: tell that the log grew.
+    notices: tell that the log grew; searches: reads that ask for some events only.
     """
 
     def __init__(
         self, store: LmdbStore, writer: GroupCommitWriter, reads: Reads, estimates: Estimates, notices: Notices
     ) -> None:
         self.notices = notices
+        self.searches = Searches(store, reads)
         self._store = store
         self._writer = writer
         self._reads = reads
@@ -34,9 +36,9 @@ class Database:
         """How the commits have gone."""
         return self._writer.commits
 
-    def append(self, append: Append, settle: Callable[[Outcome], None]) -> None:
-        """Queue an append; see GroupCommitWriter.append."""
-        self._writer.append(append, settle)
+    def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
+        """Queue an append or another write; see GroupCommitWriter.append."""
+        self._writer.append(write, settle)
 
     def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
         """Begin to read a stream; see Reads.open_stream."""

@@ -9,7 +9,7 @@ alone would not do: on a busy machine any call may take milliseconds.
 import resource
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
@@ -30,6 +30,7 @@ from eventflowdb.storage.lmdb_store import CHUNK, NOTHING, Chunk, LmdbStore, Rea
 INLINE = ReadBounds(INLINE_READ_EVENTS_MAX, INLINE_READ_BYTES_MAX)
 
 ONE = ReadBounds(1, 1)
+Found = TypeVar("Found")
 
 OffThread = Callable[[Callable[[], Any]], "Deferred[Any]"]
 """Runs a read on some other thread."""
@@ -69,21 +70,21 @@ class Reads:
         """Begin to read a stream; see LmdbStore.open_stream."""
         if limit is not None and limit > INLINE_READ_EVENTS_MAX:
             return self._run(lambda: self._store.open_stream(stream, version, limit, CHUNK))
-        return self._read_small(lambda: self._store.open_stream(stream, version, limit, INLINE))
+        return self.read_small(lambda: self._store.open_stream(stream, version, limit, INLINE))
 
     def open_log(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
         """Begin to read the log; see LmdbStore.open_log."""
         if limit > INLINE_READ_EVENTS_MAX:
             return self._run(lambda: self._store.open_log(start, limit, CHUNK))
-        return self._read_small(lambda: self._store.open_log(start, limit, INLINE))
+        return self.read_small(lambda: self._store.open_log(start, limit, INLINE))
 
     def open_stream_end(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
         """The same where few events are expected, whatever the limit: the first of them, and what is left."""
-        return self._read_small(lambda: self._store.open_stream(stream, version, limit, INLINE))
+        return self.read_small(lambda: self._store.open_stream(stream, version, limit, INLINE))
 
     def open_log_end(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
         """The same of the log."""
-        return self._read_small(lambda: self._store.open_log(start, limit, INLINE))
+        return self.read_small(lambda: self._store.open_log(start, limit, INLINE))
 
     def open_stream_from(self, stream: str, start: bytes, limit: int) -> "Deferred[tuple[int | None, Chunk]]":
         """Begin to read a stream from the first id not below `start` on; its version, which is found by bisection.
@@ -104,15 +105,20 @@ class Reads:
         """The next chunk of a read; it has turned out to be a long one."""
         return self._run(lambda: self._store.read_on(span, CHUNK))
 
-    def _read_small(self, read: Callable[[], Chunk]) -> "Chunk | Deferred[Chunk]":
+    def read_elsewhere(self, read: Callable[[], Found]) -> "Deferred[Found]":
+        """Any read, on some thread."""
+        return self._run(read)
+
+    def read_small(self, read: Callable[[], Found]) -> "Found | Deferred[Found]":
+        """A read of few events, of little data."""
         began = self._seconds()
         if began < self._threads_until:
             return self._run(read)
-        chunk = read()
+        found = read()
         ended = self._seconds()
         if ended - began > INLINE_READ_SECONDS_MAX:
             self._judge_slow_read(ended)
-        return chunk
+        return found
 
     def _judge_slow_read(self, now: float) -> None:
         faults = self._faults()

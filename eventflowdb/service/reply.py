@@ -11,14 +11,15 @@ from eventflowdb.wire import replies
 class LongReply:
     """A reply whose beginning is there; the rest is read as the client takes it.
 
-    next: the chunk that is being read, None while the client does not keep up.
+    ending: what follows the last event; next: the chunk that is being read, None while the client does not keep up.
     """
 
-    __slots__ = ("beginning", "next", "rest")
+    __slots__ = ("beginning", "ending", "next", "rest")
 
-    def __init__(self, beginning: bytes, rest: Span) -> None:
+    def __init__(self, beginning: bytes, rest: Span, ending: bytes = replies.ARRAY_END) -> None:
         self.beginning = beginning
         self.rest = rest
+        self.ending = ending
         self.next: Deferred[Chunk] | None = None
 
 
@@ -28,7 +29,7 @@ class PendingReply:
     weight_bytes: what its request weighs until then.
     """
 
-    __slots__ = ("_count", "_on_settled", "is_muted", "is_read", "value", "weight_bytes")
+    __slots__ = ("_count", "_on_settled", "is_abandoned", "is_muted", "is_read", "value", "weight_bytes")
 
     def __init__(self) -> None:
         self.value: bytes | LongReply | None = None
@@ -37,6 +38,8 @@ class PendingReply:
         """It reads: nothing after it may run before it is there."""
         self.is_muted = False
         """The client asked not to get it."""
+        self.is_abandoned = False
+        """The client is gone, and what is done for it alone need not be done to the end."""
         self._count: Callable[[], None] | None = None
         self._on_settled: Callable[[PendingReply], None] | None = None
 

@@ -9,13 +9,16 @@ from twisted.python.failure import Failure
 
 from eventflowdb import __version__
 from eventflowdb.commands.arguments import EVERYTHING, LogRead, StreamRead
+from eventflowdb.commands.filters import FilteredRead
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
+from eventflowdb.service.queries import QueryResponders
 from eventflowdb.service.reply import PendingReply, Reply, chunk_reply
 from eventflowdb.service.session import Session
 from eventflowdb.service.waits import Waits
+from eventflowdb.storage.batch import Outcome
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.lmdb_store import Chunk
 from eventflowdb.wire import replies
@@ -24,16 +27,19 @@ Words = Sequence[bytes]
 
 
 class Responders:
-    """The server's answers. waits: reads that wait; seconds: a clock for UPTIME.
+    """The server's answers. waits: reads that wait; queries: those with filters; seconds: a clock for UPTIME.
 
     A command with a JSON argument gets it decoded and checked, the others get the request's words.
     """
 
     _log = Logger()
 
-    def __init__(self, database: Database, waits: Waits, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self, database: Database, waits: Waits, queries: QueryResponders, seconds: Callable[[], float]
+    ) -> None:
         self._database = database
         self._waits = waits
+        self._queries = queries
         self._seconds = seconds
         self._started = seconds()
 
@@ -79,15 +85,19 @@ class Responders:
         self._database.append(append, lambda outcome: reply.settle(_add_reply(outcome)))
         return reply
 
-    def get(self, _session: Session, read: StreamRead) -> Reply:
+    def get(self, session: Session, read: StreamRead | FilteredRead) -> Reply:
         """GET."""
+        if isinstance(read, FilteredRead):
+            return self._queries.read(session, read)
         if read.wait_ms:
             return self._waits.reply(read)
         return self._read_reply(self._database.open_stream(read.stream, read.version, read.limit))
 
-    def get_all(self, _session: Session, read: LogRead | Words) -> Reply:
+    def get_all(self, session: Session, read: LogRead | FilteredRead | Words) -> Reply:
         """GETALL; without an argument from the beginning."""
         if not isinstance(read, LogRead):
+            if isinstance(read, FilteredRead):
+                return self._queries.read(session, read)
             read = EVERYTHING
         if read.wait_ms:
             return self._waits.reply(read)
@@ -108,5 +118,8 @@ class Responders:
         return replies.error(error_of(failure, self._log, "a read failed"))
 
 
-def _add_reply(outcome: list[bytes] | EventflowError) -> bytes:
-    return replies.error(outcome) if isinstance(outcome, EventflowError) else replies.bulk_array(outcome)
+def _add_reply(outcome: Outcome) -> bytes:
+    if isinstance(outcome, list):
+        return replies.bulk_array(outcome)
+    assert isinstance(outcome, EventflowError), outcome
+    return replies.error(outcome)

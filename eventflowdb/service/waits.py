@@ -2,7 +2,8 @@
 
 Theory of operation. Such a read watches its stream, or the log (notices.py), and looks again when that grew. Those
 that ask for the same after the same notice share one look and one encoded reply: ten thousand that wait at the end of
-the log cost one read a commit, and a write each. Between commits a wait is a timer and an entry in a table.
+the log cost one read a commit, and a write each. Between commits a wait is a timer and an entry in a table. A read
+with a filter looks only at what came after its last look.
 """
 
 from collections.abc import Callable
@@ -15,22 +16,26 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from eventflowdb.commands.arguments import LogRead, StreamRead
+from eventflowdb.commands.filters import FilteredRead
 from eventflowdb.errors import TryAgain
+from eventflowdb.ids import id_after
 from eventflowdb.limits import SHARED_LOOKS_MAX
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.reply import LongReply, PendingReply, Reply, chunk_reply
 from eventflowdb.storage.lmdb_store import Chunk
+from eventflowdb.storage.queries import Page
 from eventflowdb.wire import replies
 
-Read = StreamRead | LogRead
+Read = StreamRead | LogRead | FilteredRead
 _EMPTY = replies.bulk_array([])
 
 
 class _Answer(NamedTuple):
-    """What a look has found: a reply, which many may get, or nothing yet."""
+    """What a look has found: a reply, which many may get, or nothing yet, up to the event `seen` if that is known."""
 
     reply: bytes | LongReply | None
+    seen: bytes | None = None
 
     def for_one(self) -> bytes | LongReply | None:
         """The reply for one client: of a long one each needs its own."""
@@ -65,6 +70,8 @@ class Waits:
         opened = self._open(read)
         if isinstance(opened, Chunk) and opened.records:
             return chunk_reply(opened)
+        if isinstance(opened, Page) and opened.chunk.records:
+            return chunk_reply(opened.chunk)
         reply = WaitingReply(self, read)
         reply.watch(self._clock, read.wait_ms)
         look = _Look()
@@ -85,7 +92,7 @@ class Waits:
         elif look.answer is None:
             look.asking.append(asking)
         else:
-            asking.looked(look.answer.for_one())
+            asking.looked(look.answer.for_one(), look.answer.seen)
 
     def watch(self, read: Read, reply: "WaitingReply") -> None:
         """Tell a reply of every notice that concerns its read."""
@@ -97,24 +104,28 @@ class Waits:
         self.count -= 1
         self._database.notices.unwatch(_stream_of(read), reply)
 
-    def _open(self, read: Read) -> "Chunk | Deferred[Chunk] | Failure":
+    def _open(self, read: Read) -> "Chunk | Deferred[Chunk] | Page | Deferred[Page] | Failure":
         try:
+            if isinstance(read, FilteredRead):
+                return self._database.searches.search(read.query, read.limit)
             if isinstance(read, StreamRead):
                 return self._database.open_stream_end(read.stream, read.version, read.limit)
             return self._database.open_log_end(read.start, read.limit)
         except Exception:
             return Failure()
 
-    def _take(self, look: _Look, opened: "Chunk | Deferred[Chunk] | Failure") -> None:
+    def _take(self, look: _Look, opened: "Chunk | Deferred[Chunk] | Page | Deferred[Page] | Failure") -> None:
         if isinstance(opened, Deferred):
             opened.addBoth(lambda outcome: self._take(look, outcome))
             return
         look.answer = self._answer(opened)
         asking, look.asking = look.asking, []
         for reply in asking:
-            reply.looked(look.answer.for_one())
+            reply.looked(look.answer.for_one(), look.answer.seen)
 
-    def _answer(self, opened: Chunk | Failure) -> _Answer:
+    def _answer(self, opened: Chunk | Page | Failure) -> _Answer:
+        if isinstance(opened, Page):
+            return _Answer(chunk_reply(opened.chunk) if opened.chunk.records else None, opened.head_id)
         if isinstance(opened, Chunk):
             return _Answer(chunk_reply(opened) if opened.records else None)
         return _Answer(replies.error(error_of(opened, self._log, "a read failed")))
@@ -165,9 +176,12 @@ class WaitingReply(PendingReply):
         else:
             self._look()
 
-    def looked(self, found: bytes | LongReply | None) -> None:
-        """What a look has found."""
+    def looked(self, found: bytes | LongReply | None, seen: bytes | None) -> None:
+        """What a look has found, or that there is nothing, up to the event `seen` if that is known."""
         self._is_looking = False
+        if seen is not None and isinstance(self._read, FilteredRead):
+            query = self._read.query
+            self._read = replace(self._read, query=replace(query, start=max(query.start, id_after(seen))))
         if found is not None:
             self.settle(found)
         elif self._must_end:
@@ -192,4 +206,6 @@ class WaitingReply(PendingReply):
 
 
 def _stream_of(read: Read) -> str | None:
+    if isinstance(read, FilteredRead):
+        return read.query.stream
     return read.stream if isinstance(read, StreamRead) else None

@@ -3,6 +3,9 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from fractions import Fraction
+from math import ceil
 from random import Random
 from typing import Any, NoReturn
 from uuid import UUID
@@ -21,6 +24,10 @@ ULID_TEXT = "01JD3V6T0000000000000000AA"
 ULID_BYTES = bytes.fromhex("019347b368000000000000000000014a")
 LARGEST = 2**53 - 1
 EVENT_FIELDS = ("type", "data", "metadata", "causation_id", "correlation_id", "tags")
+FILTER_FIELDS = (
+    *("types", "tags", "correlation_id", "causation_id", "since", "until", "before"),
+    *("backwards", "cursor"),
+)
 HALF = "half of a surrogate pair, which is not a Unicode character; send both halves or none"
 
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -214,6 +221,7 @@ def _judge_appends(appends: Any, unless: Any, request_id: Any) -> Any:
         "parts": parts,
         "unless": [_judge_condition(item) for item in items],
         "request_id": None if request_id is None else _word(request_id, 128),
+        "checkpoint": None,
     }
 
 
@@ -257,13 +265,17 @@ def _judge_condition(value: Any) -> Any:
 
 
 def _judge_get(value: Any) -> Any:
-    stream, version, limit, wait_ms = _fields(value, "stream", "version", "limit", "wait_ms")
-    return {
-        "stream": _stream(stream),
-        "version": 0 if version is None else _integer(version),
-        "limit": None if limit is None else _integer(limit) or None,
-        "wait_ms": _wait(wait_ms),
-    }
+    stream, version, after, *rest = _fields(value, "stream", "version", "after", *FILTER_FIELDS, "limit", "wait_ms")
+    place = {"stream": _stream(stream), "version": 0 if version is None else _integer(version)}
+    *given, backwards, cursor, limit, wait_ms = rest
+    wanted = {"limit": (0 if limit is None else _integer(limit)) or None, "wait_ms": _wait(wait_ms)}
+    query = {**place, **_judge_filter(given, _flag(backwards)), "start": bytes(16) if after is None else _after(after)}
+    has_filter = after is not None or any(given)
+    if not has_filter and not _flag(cursor) and not _flag(backwards):
+        return {**place, **wanted}
+    if has_filter:
+        wanted["limit"] = wanted["limit"] or 100
+    return {"query": query, **wanted, "has_cursor": _without_wait(wait_ms, backwards, cursor)}
 
 
 def _wait(value: Any) -> int:
@@ -273,9 +285,75 @@ def _wait(value: Any) -> int:
     return wait_ms
 
 
+def _judge_filter(given: list[Any], is_backwards: bool) -> dict[str, Any]:
+    types, tags, correlation_id, causation_id, since, until, before = given
+    return {
+        "types": list(dict.fromkeys(_names(types, 255, 1000))),
+        "tags": _distinct(_names(tags, 128, 32)),
+        "correlation_id": None if correlation_id is None else _ulid(correlation_id),
+        "causation_id": None if causation_id is None else _ulid(causation_id),
+        "end": None if before is None else ULID.from_str(_ulid(before)).bytes,
+        "since_us": 0 if since is None else _microseconds(since),
+        "until_us": None if until is None else _microseconds(until),
+        "is_backwards": is_backwards,
+    }
+
+
+def _names(value: Any, bytes_max: int, count_max: int) -> list[str]:
+    names = [] if value is None else value
+    if not isinstance(names, list) or len(names) > count_max:
+        _refuse("not names")
+    if not all(1 <= len(_text(name).encode()) <= bytes_max for name in names):
+        _refuse("too long or empty")
+    return names
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        _refuse("the same twice")
+    return names
+
+
+def _after(value: Any) -> bytes:
+    return min(int(ULID.from_str(_ulid(value))) + 1, 2**128 - 1).to_bytes(16, "big")
+
+
+def _flag(value: Any) -> bool:
+    if value not in (None, True, False) or isinstance(value, int | float) is not isinstance(value, bool):
+        _refuse("not a boolean")
+    return value is True
+
+
+def _without_wait(wait_ms: Any, backwards: Any, cursor: Any) -> bool:
+    if wait_ms and (backwards or cursor):
+        _refuse("what cannot wait")
+    return cursor is True
+
+
+def _microseconds(value: Any) -> int:
+    """Of a time as `times` writes it."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", _text(value), re.ASCII)
+    if found is None:
+        _refuse("not a time")
+    day, clock, fraction, zone = found.groups()
+    moment = datetime.fromisoformat(f"{day}T{clock}{zone.replace('Z', '+00:00')}")
+    whole = (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(seconds=1)
+    return max(0, ceil((whole + Fraction(f"0{fraction or ''}")) * 1_000_000))
+
+
 def _judge_get_all(value: Any) -> Any:
-    offset, after, limit, wait_ms = _fields(value, "offset", "after", "limit", "wait_ms")
+    offset, after, *others, limit, wait_ms = _fields(value, "offset", "after", *FILTER_FIELDS, "limit", "wait_ms")
     rest = {"limit": (0 if limit is None else _integer(limit)) or 100, "wait_ms": _wait(wait_ms)}
+    *given, backwards, cursor = others
+    query = {"stream": None, "version": 0, **_judge_filter(given, _flag(backwards)), "start": bytes(16)}
+    if query != {"stream": None, "version": 0, **_judge_filter([None] * 7, False), "start": bytes(16)} or _flag(cursor):
+        if after is not None:
+            query["start"] = _after(after)
+        if offset is not None:
+            if after is not None:
+                _refuse("two places to start")
+            query["start"] = ULID.from_str(_ulid(offset)).bytes
+        return {"query": query, **rest, "has_cursor": _without_wait(wait_ms, backwards, cursor)}
     if after is None:
         return {"start": bytes(16) if offset is None else ULID.from_str(_ulid(offset)).bytes, **rest}
     start = int(ULID.from_str(_ulid(after))) + 1
@@ -293,6 +371,12 @@ texts = st.text(
     st.one_of(st.sampled_from('"\\/\n\0 é€😀u0{}:,'), st.characters(exclude_categories=["Cs"])), max_size=12
 )
 names = texts.filter(bool)
+times = st.builds(
+    lambda moment, fraction, zone: f"{moment.isoformat(timespec='seconds')}{fraction}{zone}",
+    st.datetimes(datetime(1960, 1, 1), datetime(9000, 1, 1)),
+    st.sampled_from(["", ".5", ".000001", ".0000001", ".9999999", ".123456000", ".123456001"]),
+    st.sampled_from(["Z", "+00:00", "-00:00", "+05:30", "-11:59"]),
+)
 integers = st.one_of(st.integers(0, 3), st.integers(0, LARGEST))
 waits = st.one_of(st.integers(0, 3), st.integers(0, 3_600_000))
 either_case = st.sampled_from([str.upper, str.lower])
@@ -323,14 +407,32 @@ guards = {"unless": st.one_of(conditions, st.lists(conditions, max_size=2)), "re
 expected_versions = st.one_of(integers, st.sampled_from(["any", "exists"]))
 addressed = {"stream": streams, "version": expected_versions}
 appends = objects(addressed, {"events": st.lists(events, max_size=2)})
+filters = {
+    "types": st.lists(names.filter(lambda name: len(name.encode()) <= 255), max_size=3),
+    "tags": st.lists(names.filter(lambda name: len(name.encode()) <= 128), max_size=3, unique=True),
+    "correlation_id": ulids,
+    "causation_id": ulids,
+    "since": times,
+    "until": times,
+    "before": ulids,
+    "backwards": st.booleans(),
+    "cursor": st.booleans(),
+}
 ARGUMENTS = {
     "ADD": objects({**addressed, "events": st.lists(events, min_size=1, max_size=3)}, guards),
     "ADDMANY": objects(
         {"appends": st.lists(appends, min_size=1, max_size=3, unique_by=lambda item: dict(item)["stream"].lower())},
         guards,
     ),
-    "GET": objects({"stream": streams}, {"version": integers, "limit": integers, "wait_ms": waits}),
+    "GET": st.one_of(
+        objects({"stream": streams}, {"version": integers, "limit": integers, "wait_ms": waits}),
+        objects({"stream": streams}, {"version": integers, "after": ulids, "limit": integers, **filters}),
+        objects({"stream": streams}, {**filters, "wait_ms": waits, "backwards": st.just(False), "cursor": st.none()}),
+    ),
     "GETALL": st.one_of(
+        objects({}, {"after": ulids, "limit": integers, **filters}),
+        objects({}, {"offset": ulids, "limit": integers, **filters}),
+        objects({}, {**filters, "wait_ms": waits, "backwards": st.just(False), "cursor": st.none()}),
         objects({}, {"offset": ulids, "limit": integers, "wait_ms": waits}),
         objects({}, {"after": ulids, "limit": integers, "wait_ms": waits}),
     ),

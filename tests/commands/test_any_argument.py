@@ -53,7 +53,7 @@ scalars = st.one_of(st.none(), st.booleans(), numbers, ids, odd_texts)
 names = st.sampled_from(
     [
         *["stream", "version", "events", "limit", "offset", "after", "wait_ms"],
-        *["appends", "unless", "request_id", "types"],
+        *["appends", "unless", "request_id", "types", "since", "until", "before", "backwards", "cursor"],
         *[*EVENT_FIELDS, "", "x", "\ud800", "\0"],
     ]
 )

@@ -11,10 +11,11 @@ from .samples import HALF, LARGEST, STREAM, ULID_TEXT, add_argument, event, refu
 
 NESTED = 100_000
 IN_PAIRS = "; escapes from \\ud800 to \\udfff have to come in pairs"
+FILTERS = "types, tags, correlation_id, causation_id, since, until, after, before, backwards, limit, cursor, wait_ms"
 KNOWN = {
     "ADD": "known are stream, version, events, unless, request_id",
-    "GET": "known are stream, version, limit, wait_ms",
-    "GETALL": "known are offset, after, limit, wait_ms",
+    "GET": f"known are {FILTERS}, stream, version",
+    "GETALL": f"known are {FILTERS}, offset",
 }
 EVENT_KNOWN = "known are type, data, metadata, causation_id, correlation_id, tags"
 A_VERSION = 'expected a number of events, "any" or "exists"'

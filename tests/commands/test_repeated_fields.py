@@ -179,7 +179,19 @@ def values_like(name: str) -> list[Any]:
     """Values of a kind that a field may have."""
     if name in ("version", "limit", "wait_ms"):
         return [0, LARGEST]
-    if name in ("metadata", "causation_id", "correlation_id", "offset", "after", "request_id"):
+    if name in ("backwards", "cursor"):
+        return [None, True]
+    if name in (
+        "metadata",
+        "causation_id",
+        "correlation_id",
+        "offset",
+        "after",
+        "before",
+        "since",
+        "until",
+        "request_id",
+    ):
         return [None, '"\\']
     if name in ("tags", "types"):
         return [None, [], ['"\\', "", ""]]
