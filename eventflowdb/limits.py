@@ -64,6 +64,8 @@ NOTICES_TURN_MAX = 100
 CONSUMERS_MAX = 1000
 CONSUMER_NAME_BYTES_MAX = 64
 """Of a consumer or a member."""
+CONSUMER_QUERY_BYTES_MAX = 1000
+"""So that what is stored of a consumer fits into a page."""
 CONSUMER_TIMEOUT_MS_MAX = 24 * 60 * 60 * 1000
 RETRY_MS_MAX = 24 * 60 * 60 * 1000
 TRIES_MAX = 1_000_000
@@ -76,10 +78,16 @@ WINDOW_BYTES_MAX = 16 * MIB
 """Of one consumer so many events, of such a size, are given out or about to be; beyond it nothing more is read."""
 WINDOW_DONE_MAX = 100_000
 """So many events may be acked behind one that is not; then nothing is given out until that one is."""
+FETCH_BYTES_MAX = 1 * MIB
+"""A FETCH gives events until they are so large together; one may be larger and then comes alone."""
+INLINE_FILLS_MAX = 8
+"""So often a consumer reads from the log in one turn of the reactor."""
 FILL_EVENTS = 256
 """So many events a consumer reads from the log at once."""
 ADVANCE_STEPS_MAX = 10_000
 """So far a checkpoint moves in one commit."""
+LAG_STEPS_INLINE_MAX = 100
+"""The same in INFO."""
 LAG_STEPS_MAX = 10_000
 """So far is counted what a consumer with a filter has before it."""
 

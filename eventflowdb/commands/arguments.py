@@ -6,6 +6,7 @@ clients send, has no room for a field twice. For other texts, the number of stri
 the decoded value, and the number of unescaped quotes in the text is twice that, unless a field stands there twice.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar, cast
 
@@ -14,9 +15,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from eventflowdb.commands.explain import explain_rejection, find_repeated_field, shortened
 from eventflowdb.errors import InvalidArgument
-from eventflowdb.events import ANY, EXISTS, Append, ExpectedVersion, NewEvent, StreamAppend, Unless
+from eventflowdb.events import ANY, EXISTS, Append, Checkpoint, ExpectedVersion, NewEvent, StreamAppend, Unless
 from eventflowdb.ids import ULID_BYTES, find_stream_id, find_ulid_bytes
 from eventflowdb.limits import (
+    CONSUMER_NAME_BYTES_MAX,
     EVENT_TAGS_MAX,
     EVENT_TYPE_BYTES_MAX,
     GETALL_LIMIT_DEFAULT,
@@ -31,6 +33,7 @@ from eventflowdb.limits import (
 Integer = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 Optional = UnsetType | None
 """Absent, or null, which means absent."""
+_MEMBER_NAME = re.compile(rf"[A-Za-z0-9._:-]{{1,{CONSUMER_NAME_BYTES_MAX}}}")
 _SHORT_TYPE_CHARACTERS_MAX = EVENT_TYPE_BYTES_MAX // 4
 """A type of so many characters is short enough whatever they are."""
 
@@ -54,6 +57,14 @@ class UnlessArgument(msgspec.Struct, forbid_unknown_fields=True):
     after: str | Optional = UNSET
 
 
+class CheckpointArgument(msgspec.Struct, forbid_unknown_fields=True):
+    """The event of a consumer that an append acks."""
+
+    consumer: str
+    member: str
+    id: str
+
+
 class AddArgument(msgspec.Struct, forbid_unknown_fields=True):
     """What ADD takes."""
 
@@ -62,6 +73,7 @@ class AddArgument(msgspec.Struct, forbid_unknown_fields=True):
     events: list[EventArgument]
     unless: UnlessArgument | list[UnlessArgument] | Optional = UNSET
     request_id: str | Optional = UNSET
+    checkpoint: CheckpointArgument | Optional = UNSET
 
 
 class StreamAppendArgument(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,6 +90,7 @@ class AddManyArgument(msgspec.Struct, forbid_unknown_fields=True):
     appends: list[StreamAppendArgument]
     unless: UnlessArgument | list[UnlessArgument] | Optional = UNSET
     request_id: str | Optional = UNSET
+    checkpoint: CheckpointArgument | Optional = UNSET
 
 
 class GetArgument(msgspec.Struct, forbid_unknown_fields=True):
@@ -208,7 +221,7 @@ def _count_add_strings(value: AddArgument) -> int:
     count = 4 + _count_event_strings(value.events)  # "stream" and its value, "version", "events"
     if isinstance(value.version, str):
         count += 1
-    if value.unless is UNSET and value.request_id is UNSET:
+    if value.unless is UNSET and value.request_id is UNSET and value.checkpoint is UNSET:
         return count
     return count + _count_condition_strings(value)
 
@@ -240,6 +253,8 @@ def _count_condition_strings(value: AddArgument | AddManyArgument) -> int:
     count = 0
     if value.request_id is not UNSET:
         count += 1 if value.request_id is None else 2
+    if value.checkpoint is not UNSET:
+        count += 1 if value.checkpoint is None else 7
     if value.unless is not UNSET:
         count += 1 + sum(map(_count_unless_strings, _as_list(value.unless)))
     return count
@@ -262,7 +277,7 @@ def _check_add(value: AddArgument, size_bytes: int) -> Append:
     if not value.events:
         raise InvalidArgument("events: expected at least one event")
     parts = [StreamAppend(stream, version, _check_events(value.events, ""))]
-    if value.unless is UNSET and value.request_id is UNSET:
+    if value.unless is UNSET and value.request_id is UNSET and value.checkpoint is UNSET:
         return Append(parts, size_bytes)
     return _check_conditions(parts, value, size_bytes)
 
@@ -296,7 +311,22 @@ def _check_conditions(parts: list[StreamAppend], value: AddArgument | AddManyArg
     request_id = given(value.request_id)
     if request_id is not None:
         check_length(request_id, "request_id", REQUEST_ID_BYTES_MAX)
-    return Append(parts, size_bytes, _check_unless(value.unless), request_id)
+    checkpoint = given(value.checkpoint)
+    return Append(
+        parts,
+        size_bytes,
+        _check_unless(value.unless),
+        request_id,
+        None if checkpoint is None else _check_checkpoint(checkpoint),
+    )
+
+
+def _check_checkpoint(value: CheckpointArgument) -> Checkpoint:
+    return Checkpoint(
+        check_member_name(value.consumer, "checkpoint.consumer"),
+        check_member_name(value.member, "checkpoint.member"),
+        check_ulid(value.id, "checkpoint.id"),
+    )
 
 
 def _check_unless(value: "UnlessArgument | list[UnlessArgument] | Optional") -> tuple[Unless, ...]:
@@ -433,6 +463,16 @@ def check_stream_id(text: str, path: str = "stream") -> str:
             f"got {shortened(text)!r}"
         )
     return stream
+
+
+def check_member_name(text: str, path: str) -> str:
+    """The name of a consumer or of a member."""
+    if _MEMBER_NAME.fullmatch(text) is None:
+        raise InvalidArgument(
+            f"{path}: expected a name of 1 to {CONSUMER_NAME_BYTES_MAX} letters, digits and ._:- such as "
+            f"send-mail or worker-7, got {shortened(text)!r}"
+        )
+    return text
 
 
 def check_ulid(text: str, path: str) -> bytes:

@@ -162,7 +162,7 @@ def _filtered(value: FilterArgument, query: Query, limit: int | None) -> Filtere
 def _check_filter(
     value: FilterArgument, after: str | None, offset: str | None, stream: str | None = None, version: int = 0
 ) -> Query:
-    types, tags, correlation_id, causation_id = _check_terms(value)
+    types, tags, correlation_id, causation_id = check_terms(value)
     before = given(value.before)
     until = given(value.until)
     start = bytes(16)
@@ -185,7 +185,7 @@ def _check_filter(
     )
 
 
-def _check_terms(value: TermsArgument) -> tuple[tuple[str, ...], tuple[str, ...], str | None, str | None]:
+def check_terms(value: TermsArgument) -> tuple[tuple[str, ...], tuple[str, ...], str | None, str | None]:
     """The types, each once, the tags, the correlation id and the causation id."""
     types, tags = given(value.types) or (), given(value.tags) or ()
     _check_types(types)
@@ -229,7 +229,7 @@ def _check_stream(value: StreamArgument, _size_bytes: int) -> str:
 
 
 def _check_streams(value: StreamsArgument, _size_bytes: int) -> StreamsRead:
-    types, tags, correlation_id, causation_id = _check_terms(value)
+    types, tags, correlation_id, causation_id = check_terms(value)
     query = Query(types=types, tags=tags, correlation_id=correlation_id, causation_id=causation_id)
     after = given(value.after)
     limit = _check_limit(value.limit, STREAMS_LIMIT_DEFAULT, STREAMS_LIMIT_MAX)

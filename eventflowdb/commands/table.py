@@ -1,6 +1,6 @@
 """The command table: everything that is told of commands elsewhere is derived from it."""
 
-from eventflowdb.commands import arguments, filters
+from eventflowdb.commands import arguments, consumers, filters
 from eventflowdb.commands.spec import CommandSpec, Group, Order
 from eventflowdb.limits import SUBSCRIPTIONS_MAX
 
@@ -89,24 +89,24 @@ _SPECS = (
     CommandSpec(
         "ADD",
         "Append events to a stream that holds `version` events.",
-        '`{"stream","version","events","unless","request_id"}`, the first three required',
+        '`{"stream","version","events","unless","request_id","checkpoint"}`, the first three required',
         "array of bulk strings: each stored event as JSON, in order",
         Order.APPEND,
         words_min=2,
         words_max=2,
         decode=arguments.ADD.decode,
-        hint='{"stream","version","events","unless","request_id"}',
+        hint='{"stream","version","events","unless","request_id","checkpoint"}',
     ),
     CommandSpec(
         "ADDMANY",
         "Append events to several streams: all of them, or none.",
-        '`{"appends":[{"stream","version","events"}, ...],"unless","request_id"}`, appends required',
+        '`{"appends":[{"stream","version","events"}, ...],"unless","request_id","checkpoint"}`, appends required',
         "array of bulk strings: each stored event as JSON, in order",
         Order.APPEND,
         words_min=2,
         words_max=2,
         decode=arguments.ADDMANY.decode,
-        hint='{"appends","unless","request_id"}',
+        hint='{"appends","unless","request_id","checkpoint"}',
     ),
     CommandSpec(
         "GET",
@@ -206,6 +206,50 @@ _SPECS = (
         group=Group.PUBSUB,
         hint="[query ...]",
         is_for_subscribers=True,
+    ),
+    CommandSpec(
+        "CONSUMER",
+        "Make, list, look at or end named consumers, whose place the server remembers.",
+        '`{"create","query","after","timeout_ms","retry_ms","tries_max"}`, `{"delete"}`, `{"reset","after"}`, '
+        '`{"parked","after","limit"}` or `{"replay","ids"}`, the first of each the name of a consumer; or `LIST`',
+        "bulk string, the consumer as JSON; of LIST and parked an array of such; of delete and replay an integer",
+        Order.READ,
+        words_max=2,
+        decode=consumers.decode_consumer,
+        hint='LIST | {"create" or "delete" or "reset" or "parked" or "replay": name, ...}',
+    ),
+    CommandSpec(
+        "FETCH",
+        "Get the next events of a consumer, as one of its members.",
+        '`{"consumer","member","limit","wait_ms"}`, the first two required',
+        "array of bulk strings, one event each",
+        Order.READ,
+        words_min=2,
+        words_max=2,
+        decode=consumers.FETCH.decode,
+        hint='{"consumer","member","limit","wait_ms"}',
+    ),
+    CommandSpec(
+        "ACK",
+        "Say that events are done; a consumer's checkpoint follows.",
+        '`{"consumer","member","ids","extend"}`, the first two and one of the others required',
+        "integer: how many had not been acked",
+        Order.APPEND,
+        words_min=2,
+        words_max=2,
+        decode=consumers.ACK.decode,
+        hint='{"consumer","member","ids","extend"}',
+    ),
+    CommandSpec(
+        "NACK",
+        "Say that events failed: they come again later, or are parked after so many tries.",
+        '`{"consumer","member","ids","delay_ms","reason","park","release"}`, the first three required',
+        "integer: how many the member held",
+        Order.APPEND,
+        words_min=2,
+        words_max=2,
+        decode=consumers.NACK.decode,
+        hint='{"consumer","member","ids","delay_ms","reason","park","release"}',
     ),
     CommandSpec(
         "HELLO",

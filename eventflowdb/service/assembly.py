@@ -1,5 +1,6 @@
 """The dispatcher of a server, with what answers each command of the table."""
 
+import time
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
@@ -8,6 +9,7 @@ from eventflowdb.config import Settings
 from eventflowdb.service.access import Access
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
+from eventflowdb.service.consumers import Consumers
 from eventflowdb.service.database import Database
 from eventflowdb.service.dispatch import Dispatcher, Responder
 from eventflowdb.service.handshake import Handshake
@@ -32,19 +34,21 @@ def assemble(
     *,
     port: int,
     stop: Callable[[], None],
+    now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Dispatcher:
     """Put a dispatcher together.
 
     seconds: a monotonic clock; clock: for what happens later; checks: those of VERIFY; port: where it listens;
-    stop: ends the server, soon.
+    stop: ends the server, soon; now_us: the time of day in microseconds.
     """
     access, statistics = Access(settings.password), Statistics()
     waits, subscriptions = Waits(database, clock), Subscriptions(database)
+    consumers = Consumers(database, clock, now_us)
     information = Information(
-        settings, port, database, clients, waits, subscriptions, checks, statistics, budget, seconds
+        settings, port, database, clients, waits, subscriptions, consumers, checks, statistics, budget, seconds
     )
     queries = QueryResponders(database.searches, waits)
-    stored = Responders(database, waits, queries, seconds)
+    stored = Responders(database, waits, queries, consumers, seconds)
     handshake = Handshake(access, clients, seconds)
     operations = Operations(settings, information, clients, statistics, stop)
     responders: dict[str, Responder] = {
@@ -67,6 +71,10 @@ def assemble(
         "STREAM": queries.stream,
         "STREAMS": queries.streams,
         "TYPES": queries.types,
+        "CONSUMER": consumers.consumer,
+        "FETCH": consumers.fetch,
+        "ACK": consumers.ack,
+        "NACK": consumers.nack,
         "VERIFY": checks.verify,
         "SUBSCRIBE": subscriptions.subscribe,
         "UNSUBSCRIBE": subscriptions.unsubscribe,

@@ -23,9 +23,8 @@ from eventflowdb.limits import (
 )
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.dispatch import Dispatcher
-from eventflowdb.service.reply import LongReply, PendingReply, Reply
+from eventflowdb.service.reply import BlockedReply, LongReply, PendingReply, Reply
 from eventflowdb.service.session import Muting, Session
-from eventflowdb.service.waits import WaitingReply
 from eventflowdb.storage.lmdb_store import Chunk
 from eventflowdb.wire import replies
 from eventflowdb.wire.requests import DroppedRequest, ProtocolError, Request, RequestParser
@@ -118,7 +117,7 @@ class Conversation:
     def input_ended(self) -> None:
         """Nothing more will come, or nothing more is to be read: finish what has come, then close."""
         self._has_input_ended = True
-        if isinstance(self._reading, WaitingReply):
+        if isinstance(self._reading, BlockedReply):
             # Nobody can tell a client that still listens from one that is gone, and would be waited for in vain.
             self._reading.end()
         self._advance()
@@ -127,10 +126,10 @@ class Conversation:
         """The connection is gone. Appends under way are stored all the same."""
         self._stage = _Stage.ENDED
         reading, self._reading = self._reading, None
-        if isinstance(reading, WaitingReply):
-            reading.end()
-        elif isinstance(reading, PendingReply):
+        if isinstance(reading, PendingReply):
             reading.is_abandoned = True
+        if isinstance(reading, BlockedReply):
+            reading.end()
         self._budget.change(-self._accounted_bytes)
         self._accounted_bytes = 0
         self._forget_untaken()
@@ -175,7 +174,7 @@ class Conversation:
     @property
     def is_blocked(self) -> bool:
         """Whether it waits for events to come."""
-        return isinstance(self._reading, WaitingReply)
+        return isinstance(self._reading, BlockedReply)
 
     def kill(self) -> None:
         """Close the connection: in order where nothing is owed, else now."""
@@ -272,7 +271,7 @@ class Conversation:
             if reply.is_read:
                 self._reading = reply
             self._owe(reply, _weight_bytes(request))
-            if self._has_input_ended and isinstance(reply, WaitingReply):
+            if self._has_input_ended and isinstance(reply, BlockedReply):
                 reply.end()
 
     def _mute(self, reply: Reply) -> Reply:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
+from eventflowdb.consumers import StoredConsumer
+from eventflowdb.limits import CONSUMERS_MAX
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.notices import Notices
@@ -11,6 +13,17 @@ from eventflowdb.service.reads import Reads
 from eventflowdb.service.searches import Searches
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.batch import Outcome, Write
+from eventflowdb.storage.consumers import (
+    Lag,
+    Opened,
+    ParkedEvent,
+    Retry,
+    lag_of,
+    list_consumers,
+    open_consumer,
+    parked_from,
+    retries_from,
+)
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.lmdb_store import Chunk, LmdbStore, Span
 
@@ -47,6 +60,27 @@ class Database:
     def open_log(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
         """Begin to read the log; see Reads.open_log."""
         return self._reads.open_log(start, limit)
+
+    def find_retries(self, consumer: StoredConsumer, start: bytes, limit: int) -> "Deferred[list[Retry]]":
+        """Events that failed and are to be given out again; see consumers.retries_from."""
+        return self._reads.read_elsewhere(lambda: retries_from(self._store.environment, consumer, start, limit))
+
+    def open_consumer(self, name: str) -> "Deferred[Opened]":
+        """A consumer as it is stored; see consumers.open_consumer."""
+        return self._reads.read_elsewhere(lambda: open_consumer(self._store.environment, name))
+
+    def list_consumers(self, steps: int) -> "Deferred[list[tuple[StoredConsumer, Lag]]]":
+        """All consumers, and how far behind they are, counted so far."""
+        return self._reads.read_elsewhere(lambda: self.look_at_consumers(steps))
+
+    def look_at_consumers(self, steps: int, consumers_max: int = CONSUMERS_MAX) -> "list[tuple[StoredConsumer, Lag]]":
+        """The same at once, of the first ones."""
+        consumers = list_consumers(self._store.environment)[:consumers_max]
+        return [(found, lag_of(self._store, found, steps)) for found in consumers]
+
+    def find_parked(self, name: str, start: bytes, limit: int) -> "Deferred[list[ParkedEvent]]":
+        """Parked events of a consumer; see consumers.parked_from."""
+        return self._reads.read_elsewhere(lambda: parked_from(self._store.environment, name, start, limit))
 
     def open_stream_end(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
         """Begin to read a stream where few events are expected; see Reads.open_stream_end."""

@@ -15,6 +15,7 @@ from eventflowdb import __version__
 from eventflowdb.config import Settings
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
+from eventflowdb.service.consumers import Consumers
 from eventflowdb.service.database import Database
 from eventflowdb.service.statistics import CommandCount, Statistics
 from eventflowdb.service.subscriptions import Subscriptions, lag_of
@@ -40,6 +41,7 @@ class Information:
         clients: Clients,
         waits: Waits,
         subscriptions: Subscriptions,
+        consumers: Consumers,
         checks: Checks,
         statistics: Statistics,
         budget: InflightBudget,
@@ -50,6 +52,7 @@ class Information:
         self._clients = clients
         self._waits = waits
         self._subscriptions = subscriptions
+        self._consumers = consumers
         self._checks = checks
         self._statistics = statistics
         self._budget = budget
@@ -63,6 +66,7 @@ class Information:
             "memory": ("Memory", self._memory),
             "persistence": ("Persistence", self._persistence),
             "stats": ("Stats", self._stats),
+            "consumers": ("Consumers", self._consumer_facts),
             "replication": ("Replication", self._replication),
             "cpu": ("CPU", self._cpu),
             "commandstats": ("Commandstats", self._command_stats),
@@ -147,6 +151,15 @@ class Information:
             "total_error_replies": sum(statistics.errors.values()),
             "expired_keys": 0,
             "evicted_keys": 0,
+        }
+
+    def _consumer_facts(self) -> Facts:
+        """A line a consumer, as Redis has it for what there is several of; lag_whole=0: there is more than `lag`."""
+        figures = self._consumers.figures()
+        return {
+            f"consumer_{index}": f"name={one.name},lag={one.lag},lag_whole={int(one.is_lag_whole)},lag_ms={one.lag_ms},"
+            f"in_flight={one.in_flight},members={one.members},parked={one.parked},checkpoint={one.checkpoint}"
+            for index, one in enumerate(figures)
         }
 
     def _replication(self) -> Facts:

@@ -69,6 +69,24 @@ class PendingReply:
             call(self)
 
 
+class BlockedReply(PendingReply):
+    """A reply to a command that waits for events; it may be told to wait no longer."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_read = True
+
+    def count_with(self, count: Callable[[], None]) -> None:
+        """Counted at once: a command that waits is not slow."""
+        count()
+
+    def end(self) -> None:
+        """Wait no longer: answer with what there is."""
+        raise NotImplementedError
+
+
 Reply = bytes | PendingReply | LongReply
 
 

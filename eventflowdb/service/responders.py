@@ -12,6 +12,7 @@ from eventflowdb.commands.arguments import EVERYTHING, LogRead, StreamRead
 from eventflowdb.commands.filters import FilteredRead
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
+from eventflowdb.service.consumers import Consumers
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
@@ -27,7 +28,8 @@ Words = Sequence[bytes]
 
 
 class Responders:
-    """The server's answers. waits: reads that wait; queries: those with filters; seconds: a clock for UPTIME.
+    """The server's answers. waits: reads that wait; queries: those with filters; consumers: for appends with a
+    checkpoint; seconds: a clock for UPTIME.
 
     A command with a JSON argument gets it decoded and checked, the others get the request's words.
     """
@@ -35,11 +37,17 @@ class Responders:
     _log = Logger()
 
     def __init__(
-        self, database: Database, waits: Waits, queries: QueryResponders, seconds: Callable[[], float]
+        self,
+        database: Database,
+        waits: Waits,
+        queries: QueryResponders,
+        consumers: Consumers,
+        seconds: Callable[[], float],
     ) -> None:
         self._database = database
         self._waits = waits
         self._queries = queries
+        self._consumers = consumers
         self._seconds = seconds
         self._started = seconds()
 
@@ -82,7 +90,8 @@ class Responders:
     def add(self, _session: Session, append: Append) -> Reply:
         """ADD and ADDMANY: the stored events, when they are on disk."""
         reply = PendingReply()
-        self._database.append(append, lambda outcome: reply.settle(_add_reply(outcome)))
+        queue = self._database.append if append.checkpoint is None else self._consumers.append
+        queue(append, lambda outcome: reply.settle(_add_reply(outcome)))
         return reply
 
     def get(self, session: Session, read: StreamRead | FilteredRead) -> Reply:

@@ -6,7 +6,6 @@ the log cost one read a commit, and a write each. Between commits a wait is a ti
 with a filter looks only at what came after its last look.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -22,7 +21,7 @@ from eventflowdb.ids import id_after
 from eventflowdb.limits import SHARED_LOOKS_MAX
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
-from eventflowdb.service.reply import LongReply, PendingReply, Reply, chunk_reply
+from eventflowdb.service.reply import BlockedReply, LongReply, Reply, chunk_reply
 from eventflowdb.storage.lmdb_store import Chunk
 from eventflowdb.storage.queries import Page
 from eventflowdb.wire import replies
@@ -131,14 +130,13 @@ class Waits:
         return _Answer(replies.error(error_of(opened, self._log, "a read failed")))
 
 
-class WaitingReply(PendingReply):
+class WaitingReply(BlockedReply):
     """The reply to one read that waits."""
 
     __slots__ = ("_is_looking", "_is_stale", "_must_end", "_read", "_timeout", "_waits")
 
     def __init__(self, waits: Waits, read: Read) -> None:
         super().__init__()
-        self.is_read = True
         self._waits = waits
         self._read = replace(read, wait_ms=0)
         """What it asks for; how long it waits is its own affair."""
@@ -152,10 +150,6 @@ class WaitingReply(PendingReply):
         """Begin to wait."""
         self._timeout = clock.callLater(wait_ms / 1000, self.end)
         self._waits.watch(self._read, self)
-
-    def count_with(self, count: Callable[[], None]) -> None:
-        """Counted at once: a command that waits is not slow."""
-        count()
 
     def end(self) -> None:
         """Wait no longer: answer with what a look under way finds, else that there is nothing."""

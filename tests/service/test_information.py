@@ -12,9 +12,9 @@ from tests.wire.resp3 import Verbatim, read_one
 
 from .fakes import OTHER, PING, STREAM, Connection, LoggedFaults, SteppedServer, add, get, request
 
-USUAL = ["Server", "Clients", "Memory", "Persistence", "Stats", "Replication", "CPU", "Errorstats", "Keyspace"]
-USUAL += ["Eventflow"]
-ALL = [*USUAL[:7], "Commandstats", "Errorstats", "Latencystats", "Keyspace", "Eventflow"]
+USUAL = ["Server", "Clients", "Memory", "Persistence", "Stats", "Consumers", "Replication", "CPU"]
+USUAL += ["Errorstats", "Keyspace", "Eventflow"]
+ALL = [*USUAL[:8], "Commandstats", "Errorstats", "Latencystats", "Keyspace", "Eventflow"]
 
 
 def info(connection: Connection, *sections: str) -> dict[str, dict[str, str]]:

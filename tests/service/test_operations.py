@@ -86,9 +86,9 @@ def test_the_docs_tell_what_redis_cli_shows(connection: Connection) -> None:
             b"group": b"events",
             b"arguments": [
                 {
-                    b"name": b'{"stream","version","events","unless","request_id"}',
+                    b"name": b'{"stream","version","events","unless","request_id","checkpoint"}',
                     b"type": b"string",
-                    b"display_text": b'{"stream","version","events","unless","request_id"}',
+                    b"display_text": b'{"stream","version","events","unless","request_id","checkpoint"}',
                 }
             ],
         },
