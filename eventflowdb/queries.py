@@ -29,3 +29,8 @@ class Query(msgspec.Struct, frozen=True):
     def has_terms(self) -> bool:
         """Whether it asks for more than a part of a stream or of the log."""
         return bool(self.types or self.tags or self.correlation_id or self.causation_id)
+
+    @property
+    def is_a_place(self) -> bool:
+        """Whether it asks for all of a stream, or of the log, from a place on."""
+        return not (self.has_terms or self.end is not None or self.since_us or self.until_us is not None)

@@ -131,27 +131,6 @@ class LogRead(msgspec.Struct, frozen=True):
     wait_ms: int = 0
 
 
-class SubscribeArgument(msgspec.Struct, forbid_unknown_fields=True):
-    """What SUBSCRIBE takes."""
-
-    stream: str | Optional = UNSET
-    version: Integer | Optional = UNSET
-    offset: str | Optional = UNSET
-    after: str | Optional = UNSET
-
-
-class SubscriptionQuery(msgspec.Struct, frozen=True):
-    """A checked query of a subscription: what it reads, and from where on.
-
-    stream: None for the whole log; version: skip so many events of the stream; start: the first id not below it,
-    16 bytes. Without version and start, everything from now on.
-    """
-
-    stream: str | None = None
-    version: int | None = None
-    start: bytes | None = None
-
-
 _LARGEST_ID = b"\xff" * ULID_BYTES
 _BEYOND_ALL_IDS = b"\1" + bytes(ULID_BYTES)
 
@@ -415,7 +394,7 @@ def _check_get_all(value: GetAllArgument, _size_bytes: int) -> LogRead:
     return LogRead(bytes(ULID_BYTES) if start is None else start, limit, wait_ms)
 
 
-def _start(value: GetAllArgument | SubscribeArgument) -> bytes | None:
+def _start(value: GetAllArgument) -> bytes | None:
     """The smallest id that `offset` or `after` lets through; 2**128 in 17 bytes where none is."""
     offset, after = given(value.offset), given(value.after)
     if offset is not None and after is not None:
@@ -424,18 +403,6 @@ def _start(value: GetAllArgument | SubscribeArgument) -> bytes | None:
         return None if offset is None else check_ulid(offset, "offset")
     number = int.from_bytes(check_ulid(after, "after"), "big") + 1
     return _BEYOND_ALL_IDS if number >> 128 else number.to_bytes(ULID_BYTES, "big")
-
-
-def _check_subscribe(value: SubscribeArgument, _size_bytes: int) -> SubscriptionQuery:
-    stream, version, start = given(value.stream), given(value.version), _start(value)
-    if version is not None:
-        if stream is None:
-            raise InvalidArgument("version: is a place in a stream; name the stream, or give after or offset")
-        if start is not None:
-            raise InvalidArgument("version: cannot be given together with after or offset")
-    if start == _BEYOND_ALL_IDS:
-        start = _LARGEST_ID  # which is never given out, either
-    return SubscriptionQuery(None if stream is None else check_stream_id(stream), version, start)
 
 
 def check_wait_ms(field: int | Optional) -> int:
@@ -494,6 +461,5 @@ ADD = ArgumentDecoder(AddArgument, _check_add, _count_add_strings)
 ADDMANY = ArgumentDecoder(AddManyArgument, _check_add_many, _count_add_many_strings)
 GET = ArgumentDecoder(GetArgument, _check_get, count_field_strings)
 GETALL = ArgumentDecoder(GetAllArgument, _check_get_all, count_field_strings)
-SUBSCRIBE = ArgumentDecoder(SubscribeArgument, _check_subscribe, count_field_strings)
 EVERYTHING = LogRead(bytes(16), GETALL_LIMIT_DEFAULT)
 """What GETALL without an argument reads."""

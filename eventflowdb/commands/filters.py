@@ -46,13 +46,18 @@ class TermsArgument(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     causation_id: str | Optional = UNSET
 
 
-class FilterArgument(TermsArgument, kw_only=True):
-    """What GET and GETALL take alike."""
+class SelectionArgument(TermsArgument, kw_only=True):
+    """What reads and subscriptions take alike."""
 
     since: str | Optional = UNSET
     until: str | Optional = UNSET
     after: str | Optional = UNSET
     before: str | Optional = UNSET
+
+
+class FilterArgument(SelectionArgument, kw_only=True):
+    """What GET and GETALL take alike."""
+
     backwards: bool | Optional = UNSET
     limit: Integer | Optional = UNSET
     cursor: bool | Optional = UNSET
@@ -130,7 +135,8 @@ _FILTERS = ("types", "tags", "correlation_id", "causation_id", "since", "until",
 
 def _check_filtered_get(value: FilteredGetArgument, _size_bytes: int) -> FilteredRead | StreamRead:
     stream, version = check_stream_id(value.stream), given(value.version) or 0
-    query = _check_filter(value, given(value.after), None, stream, version)
+    is_backwards = given(value.backwards) or False
+    query = check_selection(value, given(value.after), None, stream, version, is_backwards=is_backwards)
     limit = given(value.limit) or None
     has_filter = any(given(getattr(value, name)) for name in _FILTERS)
     if not (has_filter or query.is_backwards or given(value.cursor)):
@@ -139,10 +145,8 @@ def _check_filtered_get(value: FilteredGetArgument, _size_bytes: int) -> Filtere
 
 
 def _check_filtered_get_all(value: FilteredGetAllArgument, _size_bytes: int) -> FilteredRead | LogRead:
-    after, offset = given(value.after), given(value.offset)
-    if after is not None and offset is not None:
-        raise InvalidArgument("after: cannot be given together with offset; offset is inclusive, after is exclusive")
-    query = _check_filter(value, after, offset)
+    is_backwards = given(value.backwards) or False
+    query = check_selection(value, given(value.after), given(value.offset), None, 0, is_backwards=is_backwards)
     limit = given(value.limit) or GETALL_LIMIT_DEFAULT
     if query == Query(start=query.start) and not given(value.cursor):
         return LogRead(query.start, limit, check_wait_ms(value.wait_ms))
@@ -159,9 +163,18 @@ def _filtered(value: FilterArgument, query: Query, limit: int | None) -> Filtere
     return FilteredRead(query, limit, has_cursor, wait_ms)
 
 
-def _check_filter(
-    value: FilterArgument, after: str | None, offset: str | None, stream: str | None = None, version: int = 0
+def check_selection(
+    value: SelectionArgument,
+    after: str | None,
+    offset: str | None,
+    stream: str | None,
+    version: int,
+    *,
+    is_backwards: bool,
 ) -> Query:
+    """The query that these fields make."""
+    if after is not None and offset is not None:
+        raise InvalidArgument("after: cannot be given together with offset; offset is inclusive, after is exclusive")
     types, tags, correlation_id, causation_id = check_terms(value)
     before = given(value.before)
     until = given(value.until)
@@ -181,7 +194,7 @@ def _check_filter(
         end=None if before is None else check_ulid(before, "before"),
         since_us=_check_time(given(value.since) or "1970-01-01T00:00:00Z", "since"),
         until_us=None if until is None else _check_time(until, "until"),
-        is_backwards=given(value.backwards) or False,
+        is_backwards=is_backwards,
     )
 
 

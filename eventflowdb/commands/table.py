@@ -187,13 +187,14 @@ _SPECS = (
     CommandSpec(
         "SUBSCRIBE",
         "Be sent events as they come.",
-        '`{"stream","version","offset","after"}` ...; `{}`: everything from now on',
+        '`{"stream","version","offset","after"}` and the filters of docs/reading.md ...; `{}`: everything from now on',
         "a confirmation each, then a message an event",
         Order.READ,
         words_min=2,
         words_max=SUBSCRIPTIONS_MAX + 1,
         group=Group.PUBSUB,
-        hint='{"stream","version","offset","after"} [query ...]',
+        hint='{"stream","version","offset","after","types","tags","correlation_id","causation_id",'
+        '"since","until","before"} [query ...]',
         is_for_subscribers=True,
     ),
     CommandSpec(

@@ -7,6 +7,7 @@ waits for it any more.
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from eventflowdb.errors import TryAgain
@@ -46,16 +47,28 @@ class Searches:
         self._reads = reads
 
     def search(
-        self, query: Query, limit: int | None, *, may_stop: bool = False, is_wanted: Callable[[], bool] = always
+        self,
+        query: Query,
+        limit: int | None,
+        *,
+        may_stop: bool = False,
+        is_short: bool = False,
+        is_wanted: Callable[[], bool] = always,
     ) -> "Page | Deferred[Page]":
-        """Find what a query selects; see QueryRead."""
+        """Find what a query selects; see QueryRead. is_short: little is expected, whatever the limit."""
         read = QueryRead(self._store, query, limit, may_stop=may_stop)
-        if limit is not None and limit <= GETALL_LIMIT_DEFAULT:
+        if is_short or (limit is not None and limit <= GETALL_LIMIT_DEFAULT):
             page = self._reads.read_small(lambda: read.step(INLINE, INLINE_SEARCH_STEPS_MAX))
             if isinstance(page, Page):
                 return page
             return Deferred.fromCoroutine(self._finish(page, read, is_wanted))
         return Deferred.fromCoroutine(self._finish(None, read, is_wanted))
+
+    def count_range(self, query: Query) -> int:
+        """How many events there are between the ends of a query, whether it asks for them or not; O(log n)."""
+        everything = replace(query, types=(), tags=(), correlation_id=None, causation_id=None)
+        count, _ = QueryRead(self._store, everything, None).count(0)
+        return count
 
     def list_streams(
         self, query: Query, after: str | None, limit: int, is_wanted: Callable[[], bool]

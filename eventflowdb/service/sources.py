@@ -2,20 +2,23 @@
 
 A place says where to read on; it is a plain value, so that those who stand at the same one can share what is read
 there. Each source names what it watches, and its key: sources with the same key have the same page at the same place.
-A query with a filter will be a source of its own: its page holds the matches of one bounded scan, and its next place
-is where the scan ended, whether or not anything matched.
+A query with a filter is a source of its own: its page holds the matches of one bounded search, and its next place is
+where the search ended, whether or not anything matched.
 """
 
 from collections.abc import Callable, Hashable
 from typing import NamedTuple, Protocol
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
-from eventflowdb.commands.arguments import SubscriptionQuery
+from eventflowdb.commands.subscriptions import SubscriptionQuery
 from eventflowdb.errors import CorruptRecord
-from eventflowdb.ids import find_ulid_bytes
+from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, id_after
+from eventflowdb.queries import Query
 from eventflowdb.service.database import Database
 from eventflowdb.service.records import id_of, version_of
+from eventflowdb.storage import queries
 from eventflowdb.storage.lmdb_store import Chunk
 from eventflowdb.storage.records import position_of
 
@@ -39,7 +42,13 @@ class StreamStart(NamedTuple):
     start: bytes
 
 
-Place = LogPlace | StreamPlace | StreamStart
+class SearchPlace(NamedTuple):
+    """In the log: what comes from `start` on has not been searched."""
+
+    start: bytes
+
+
+Place = LogPlace | StreamPlace | StreamStart | SearchPlace
 
 
 class Page(NamedTuple):
@@ -75,9 +84,14 @@ class Source(Protocol):
         """How many events there are from a place on."""
 
 
-def source_of(query: SubscriptionQuery, database: Database) -> Source:
+def source_of(subscription: SubscriptionQuery, database: Database) -> Source:
     """The source of what a query asks for."""
-    return LogSource(query, database) if query.stream is None else StreamSource(query, query.stream, database)
+    query, has_history = subscription.query, subscription.has_history
+    if not query.is_a_place:
+        return SearchSource(query, has_history, database)
+    if query.stream is None:
+        return LogSource(query, has_history, database)
+    return StreamSource(query, query.stream, has_history, database)
 
 
 class LogSource:
@@ -86,17 +100,17 @@ class LogSource:
     key = "log"
     stream = None
 
-    def __init__(self, query: SubscriptionQuery, database: Database) -> None:
+    def __init__(self, query: Query, has_history: bool, database: Database) -> None:
         self._query = query
         self._database = database
-        self.has_history = query.start is not None
+        self.has_history = has_history
 
     def begin(self) -> Place:
         """See Source."""
-        if self._query.start is not None:
+        if self.has_history:
             return LogPlace(self._query.start, None)
         head = self._database.head()
-        return LogPlace(_next_id(head.last_id), head.position + 1)
+        return LogPlace(id_after(head.last_id), head.position + 1)
 
     def read(self, place: Place, events_max: int, is_behind: bool) -> "Page | Deferred[Page]":
         """See Source."""
@@ -113,20 +127,20 @@ class LogSource:
 class StreamSource:
     """One stream, which need not be there yet."""
 
-    def __init__(self, query: SubscriptionQuery, stream: str, database: Database) -> None:
+    def __init__(self, query: Query, stream: str, has_history: bool, database: Database) -> None:
         self._query = query
         self._database = database
         self.stream = stream
         self.key = stream
-        self.has_history = query.start is not None or query.version is not None
+        self.has_history = has_history
 
     def begin(self) -> Place:
         """See Source."""
-        if self._query.start is not None:
+        if not self.has_history:
+            return StreamPlace(self._database.count_stream(self.stream, 0))
+        if any(self._query.start):
             return StreamStart(self._query.start)
-        if self._query.version is not None:
-            return StreamPlace(self._query.version)
-        return StreamPlace(self._database.count_stream(self.stream, 0))
+        return StreamPlace(self._query.version)
 
     def read(self, place: Place, events_max: int, is_behind: bool) -> "Page | Deferred[Page]":
         """See Source."""
@@ -143,6 +157,45 @@ class StreamSource:
         return self._database.count_stream(self.stream, place.version if isinstance(place, StreamPlace) else 0)
 
 
+class SearchSource:
+    """What a query with a filter finds, in the log or in one stream."""
+
+    def __init__(self, query: Query, has_history: bool, database: Database) -> None:
+        self._query = query
+        self._database = database
+        self.stream = query.stream
+        self.key = replace(query, start=bytes(ULID_BYTES))
+        self.has_history = has_history
+
+    def begin(self) -> Place:
+        """See Source."""
+        return SearchPlace(self._query.start if self.has_history else id_after(self._database.head().last_id))
+
+    def read(self, place: Place, events_max: int, is_behind: bool) -> "Page | Deferred[Page]":
+        """See Source. It has searched as far as the page ends, or up to the head of the log as of its beginning."""
+        assert isinstance(place, SearchPlace)
+        found = self._database.searches.search(
+            replace(self._query, start=place.start), events_max, may_stop=True, is_short=not is_behind
+        )
+        if isinstance(found, Deferred):
+            return found.addCallback(lambda found: _search_page(place, found))
+        return _search_page(place, found)
+
+    def count_left(self, place: Place) -> int:
+        """See Source: those that it has yet to look through, whether or not they match."""
+        assert isinstance(place, SearchPlace)
+        return self._database.searches.count_range(replace(self._query, start=place.start))
+
+
+def _search_page(place: SearchPlace, found: queries.Page) -> Page:
+    records = found.chunk.records
+    if found.chunk.rest is not None:
+        return Page(records, SearchPlace(_id_after_last(records)), False)
+    if found.cursor is not None:
+        return Page(records, SearchPlace(id_after(found.cursor)), False)
+    return Page(records, SearchPlace(max(place.start, id_after(found.head_id))), True)
+
+
 def _paged(opened: "Chunk | Deferred[Chunk]", page: Callable[[Chunk], Page]) -> "Page | Deferred[Page]":
     return page(opened) if isinstance(opened, Chunk) else opened.addCallback(page)
 
@@ -151,13 +204,10 @@ def _log_page(place: LogPlace, chunk: Chunk, events_max: int) -> Page:
     records = chunk.records
     if not records:
         return Page([], place, True)
-    last_id = id_of(records[-1])
     if place.position is not None and position_of(records[0]) != place.position:
         raise CorruptRecord(f"the log has a gap before position {position_of(records[0])}; restore from a backup")
-    key = find_ulid_bytes(last_id)
-    if key is None:
-        raise CorruptRecord(f"an event has the id {last_id!r}; restore from a backup")
-    return Page(records, LogPlace(_next_id(key), position_of(records[-1]) + 1), _is_end(chunk, events_max))
+    place = LogPlace(_id_after_last(records), position_of(records[-1]) + 1)
+    return Page(records, place, _is_end(chunk, events_max))
 
 
 def _first_page(place: StreamStart, found: tuple[int | None, Chunk], events_max: int) -> Page:
@@ -176,6 +226,10 @@ def _is_end(chunk: Chunk, events_max: int) -> bool:
     return chunk.rest is None and len(chunk.records) < events_max
 
 
-def _next_id(event_id: bytes) -> bytes:
-    """The smallest id above one."""
-    return (int.from_bytes(event_id, "big") + 1).to_bytes(16, "big")
+def _id_after_last(records: list[bytes]) -> bytes:
+    """The smallest id above that of the last record."""
+    last_id = id_of(records[-1])
+    key = find_ulid_bytes(last_id)
+    if key is None:
+        raise CorruptRecord(f"an event has the id {last_id!r}; restore from a backup")
+    return id_after(key)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eventflowdb.commands.arguments import SUBSCRIBE, SubscriptionQuery
+from eventflowdb.commands.subscriptions import SUBSCRIBE, SubscriptionQuery
 from eventflowdb.errors import EventflowError, InvalidArgument
 from eventflowdb.limits import (
     CHUNK_BYTES_MAX,

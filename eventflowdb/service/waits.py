@@ -106,7 +106,7 @@ class Waits:
     def _open(self, read: Read) -> "Chunk | Deferred[Chunk] | Page | Deferred[Page] | Failure":
         try:
             if isinstance(read, FilteredRead):
-                return self._database.searches.search(read.query, read.limit)
+                return self._database.searches.search(read.query, read.limit, is_short=True)
             if isinstance(read, StreamRead):
                 return self._database.open_stream_end(read.stream, read.version, read.limit)
             return self._database.open_log_end(read.start, read.limit)

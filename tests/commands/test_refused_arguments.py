@@ -4,14 +4,15 @@ import json
 
 import pytest
 
-from eventflowdb.commands.arguments import SUBSCRIBE
+from eventflowdb.commands.subscriptions import SUBSCRIBE
 from eventflowdb.errors import InvalidArgument
 
 from .samples import HALF, LARGEST, STREAM, ULID_TEXT, add_argument, event, refusal, stream_refusal, ulid_refusal
 
 NESTED = 100_000
 IN_PAIRS = "; escapes from \\ud800 to \\udfff have to come in pairs"
-FILTERS = "types, tags, correlation_id, causation_id, since, until, after, before, backwards, limit, cursor, wait_ms"
+SELECTION = "types, tags, correlation_id, causation_id, since, until, after, before"
+FILTERS = f"{SELECTION}, backwards, limit, cursor, wait_ms"
 KNOWN = {
     "ADD": "known are stream, version, events, unless, request_id",
     "GET": f"known are {FILTERS}, stream, version",
@@ -157,8 +158,8 @@ WRONG_READS: list[tuple[str, str, str]] = [
 ]
 
 WRONG_QUERIES: list[tuple[str, str]] = [
-    ('{"limit":1}', "limit: unknown field; known are stream, version, offset, after"),
-    ('{"wait_ms":1}', "wait_ms: unknown field; known are stream, version, offset, after"),
+    ('{"limit":1}', f"limit: unknown field; known are {SELECTION}, stream, version, offset"),
+    ('{"wait_ms":1}', f"wait_ms: unknown field; known are {SELECTION}, stream, version, offset"),
     ('{"stream":1}', "stream: expected a string or null, got an integer"),
     ('{"stream":"x"}', stream_refusal("'x'")),
     ('{"version":0}', "version: is a place in a stream; name the stream, or give after or offset"),

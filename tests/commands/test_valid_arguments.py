@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.commands.arguments import EVERYTHING, SUBSCRIBE, LogRead, StreamRead, SubscriptionQuery
+from eventflowdb.commands.arguments import EVERYTHING, LogRead, StreamRead
+from eventflowdb.commands.subscriptions import SUBSCRIBE, SubscriptionQuery
 from eventflowdb.events import ANY, EXISTS, Append, ExpectedVersion, NewEvent, StreamAppend, Unless
+from eventflowdb.queries import Query
 
 from .samples import (
     LARGEST,
@@ -69,17 +71,29 @@ READS: list[tuple[str, str, Any]] = [
     ("GETALL", f'{{"after":"{MAXIMAL_ULID}"}}', LogRead(b"\xff" * 16, 0)),
 ]
 QUERIES: list[tuple[str, SubscriptionQuery]] = [
-    ("{}", SubscriptionQuery()),
-    (' { "stream" : null , "version":null,"offset":null,"after":null}', SubscriptionQuery()),
-    (f'{{"stream":"{STREAM.upper()}"}}', SubscriptionQuery(STREAM)),
-    (f'{{"version":0,"stream":"{STREAM}"}}', SubscriptionQuery(STREAM, 0)),
-    (f'{{"version":{LARGEST},"stream":"{STREAM}"}}', SubscriptionQuery(STREAM, LARGEST)),
-    (f'{{"offset":"{ULID_TEXT.lower()}"}}', SubscriptionQuery(None, None, ULID_BYTES)),
-    (f'{{"offset":"{"0" * 26}"}}', SubscriptionQuery(None, None, bytes(16))),
-    (f'{{"after":"{ULID_TEXT}"}}', SubscriptionQuery(None, None, ULID_AFTER_BYTES)),
-    (f'{{"after":"{ULID_TEXT}","stream":"{STREAM}"}}', SubscriptionQuery(STREAM, None, ULID_AFTER_BYTES)),
-    (f'{{"offset":"{MAXIMAL_ULID}"}}', SubscriptionQuery(None, None, b"\xff" * 16)),
-    (f'{{"after":"{MAXIMAL_ULID}"}}', SubscriptionQuery(None, None, b"\xff" * 16)),
+    ("{}", SubscriptionQuery(Query())),
+    (' { "stream" : null , "version":null,"offset":null,"after":null}', SubscriptionQuery(Query())),
+    ('{"types":[],"tags":null,"since":null,"before":null}', SubscriptionQuery(Query())),
+    (f'{{"stream":"{STREAM.upper()}"}}', SubscriptionQuery(Query(STREAM))),
+    (f'{{"version":0,"stream":"{STREAM}"}}', SubscriptionQuery(Query(STREAM), True)),
+    (f'{{"version":{LARGEST},"stream":"{STREAM}"}}', SubscriptionQuery(Query(STREAM, LARGEST), True)),
+    (f'{{"offset":"{ULID_TEXT.lower()}"}}', SubscriptionQuery(Query(start=ULID_BYTES), True)),
+    (f'{{"offset":"{"0" * 26}"}}', SubscriptionQuery(Query(), True)),
+    (f'{{"after":"{ULID_TEXT}"}}', SubscriptionQuery(Query(start=ULID_AFTER_BYTES), True)),
+    (f'{{"after":"{ULID_TEXT}","stream":"{STREAM}"}}', SubscriptionQuery(Query(STREAM, start=ULID_AFTER_BYTES), True)),
+    (f'{{"offset":"{MAXIMAL_ULID}"}}', SubscriptionQuery(Query(start=b"\xff" * 16), True)),
+    (f'{{"after":"{MAXIMAL_ULID}"}}', SubscriptionQuery(Query(start=b"\xff" * 16), True)),
+    ('{"types":["a","b","a"],"tags":["c"]}', SubscriptionQuery(Query(types=("a", "b"), tags=("c",)))),
+    (
+        f'{{"correlation_id":"{ULID_TEXT.lower()}","causation_id":"{ULID_TEXT}","before":"{ULID_TEXT}"}}',
+        SubscriptionQuery(Query(correlation_id=ULID_TEXT, causation_id=ULID_TEXT, end=ULID_BYTES)),
+    ),
+    ('{"since":"1970-01-01T00:00:01Z"}', SubscriptionQuery(Query(since_us=1_000_000), True)),
+    ('{"until":"1970-01-01T00:00:01Z"}', SubscriptionQuery(Query(until_us=1_000_000))),
+    (
+        f'{{"stream":"{STREAM}","version":3,"types":["a"]}}',
+        SubscriptionQuery(Query(STREAM, 3, types=("a",)), True),
+    ),
 ]
 EVENTS: list[tuple[str, NewEvent]] = [
     (event(), NewEvent(type="t", data="d")),

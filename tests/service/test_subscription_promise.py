@@ -8,6 +8,7 @@ end all of it: ordered, unique, reliable. What is owed is read from the store, s
 import json
 import tempfile
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from eventflowdb.limits import CHUNK_EVENTS_MAX, INLINE_READ_EVENTS_MAX
 
-from .fakes import OTHER, STREAM, Connection, Pushed, SteppedServer, add, get, read_replies, request
+from .fakes import OTHER, STREAM, Connection, Pushed, SteppedServer, get, read_replies, request
 
 STREAMS = [STREAM, OTHER]
+TYPES = ["opened", "moved"]
+TAGS = ["a", "b"]
 ZERO = "0" * 26
 MANY = INLINE_READ_EVENTS_MAX + 1
 PAGES = CHUNK_EVENTS_MAX + 1
@@ -29,12 +32,13 @@ PAGES = CHUNK_EVENTS_MAX + 1
 class Follower:
     """A client that subscribes, and resumes after a broken connection from the last id that it has seen.
 
-    skipped: how many events of the log stand before its first one.
+    filters: the fields of its query that say which events it wants; skipped: how many events of the log stand before
+    the place where it begins.
     """
 
     connection: Connection
     is_resp3: bool
-    stream: str | None
+    filters: dict[str, Any]
     skipped: int
     channel: str
     seen: list[bytes] = field(default_factory=list)
@@ -43,8 +47,27 @@ class Follower:
 
     def owed(self, log: list[bytes]) -> list[bytes]:
         """What it is to get of a log, in the end."""
-        rest = log[self.skipped :]
-        return rest if self.stream is None else [record for record in rest if self.stream.encode() in record[:90]]
+        return [record for record in log[self.skipped :] if is_match(self.filters, record)]
+
+
+@cache
+def facts_of(record: bytes) -> dict[str, Any]:
+    """The fields of a record."""
+    facts = json.loads(record)
+    assert isinstance(facts, dict)
+    return facts
+
+
+def is_match(filters: dict[str, Any], record: bytes) -> bool:
+    """Whether the filters of a query let an event through."""
+    facts = facts_of(record)
+    return (
+        filters.get("stream") in (None, facts["stream"])
+        and facts["type"] in filters.get("types", TYPES)
+        and set(filters.get("tags", ())) <= set(facts.get("tags", ()))
+        and filters.get("correlation_id") in (None, facts["correlation_id"])
+        and facts["id"] < filters.get("before", "Z")
+    )
 
 
 class Promise(RuleBasedStateMachine):
@@ -74,12 +97,23 @@ class Promise(RuleBasedStateMachine):
 
     # Writers.
 
-    @rule(stream=st.sampled_from(STREAMS), count=st.sampled_from([1, 1, 2, 5, MANY, PAGES]))
-    def append(self, stream: str, count: int) -> None:
-        """Send an append; it is all stored, or none of it."""
+    @rule(
+        stream=st.sampled_from(STREAMS),
+        count=st.sampled_from([1, 1, 2, 5, MANY, PAGES]),
+        types=st.lists(st.sampled_from(TYPES), min_size=1, max_size=3),
+        tags=st.lists(st.sampled_from(TAGS), unique=True),
+        cause=st.none() | st.integers(0, 3),
+    )
+    def append(self, stream: str, count: int, types: list[str], tags: list[str], cause: int | None) -> None:
+        """Send an append of events whose types take turns; it is all stored, or none of it."""
         if self.writer.line.is_paused:
             return
-        self.writer.send(add(stream, self.versions[stream], *[str(count)] * count))
+        more: dict[str, Any] = {"tags": tags}
+        if cause is not None and self.log:
+            more["correlation_id"] = facts_of(self.log[cause % len(self.log)])["id"]
+        events = [{"type": types[index % len(types)], "data": "", **more} for index in range(count)]
+        fields = {"stream": stream, "version": self.versions[stream], "events": events}
+        self.writer.send(request("ADD", json.dumps(fields)))
         self.versions[stream] += count
 
     @precondition(lambda self: self.server.thread.jobs)
@@ -113,33 +147,50 @@ class Promise(RuleBasedStateMachine):
         stream=st.sampled_from([None, *STREAMS]),
         place=st.sampled_from(["now", "all", "version", "after", "offset"]),
         is_resp3=st.booleans(),
+        has_filters=st.booleans(),
         data=st.data(),
     )
-    def follow(self, stream: str | None, place: str, is_resp3: bool, data: st.DataObject) -> None:
-        """Subscribe to the log or to a stream, from some place."""
+    def follow(self, stream: str | None, place: str, is_resp3: bool, has_filters: bool, data: st.DataObject) -> None:
+        """Subscribe to the log or to a stream, or to some events of it, from some place."""
         if len(self.followers) >= 6:
             return
-        fields: dict[str, Any] = {} if stream is None else {"stream": stream}
+        filters: dict[str, Any] = {} if stream is None else {"stream": stream}
+        if has_filters:
+            filters |= self.draw_filters(data)
+        fields = dict(filters)
         skipped = 0
         if place == "now":
             skipped = len(self.log)
         elif place == "all":
             fields["offset"] = ZERO
         elif place == "version" and stream is not None:
-            own = [index for index, record in enumerate(self.log) if stream.encode() in record[:90]]
+            own = [index for index, record in enumerate(self.log) if facts_of(record)["stream"] == stream]
             version = data.draw(st.integers(0, len(own)))
             fields["version"] = version
             skipped = own[version - 1] + 1 if version else 0
         elif self.log:
             index = data.draw(st.integers(0, len(self.log) - 1))
-            fields["offset" if place == "offset" else "after"] = json.loads(self.log[index])["id"]
+            fields["offset" if place == "offset" else "after"] = facts_of(self.log[index])["id"]
             skipped = index if place == "offset" else index + 1
         else:
             fields["after"] = ZERO
         connection = self.server.connect()
-        follower = Follower(connection, is_resp3, stream, skipped, json.dumps(fields))
+        follower = Follower(connection, is_resp3, filters, skipped, json.dumps(fields))
         self.followers.append(follower)
         self.subscribe(follower)
+
+    def draw_filters(self, data: st.DataObject) -> dict[str, Any]:
+        """Some conditions, each of which lets some events through."""
+        types = st.lists(st.sampled_from([*TYPES, "never"]), min_size=1, unique=True)
+        conditions: dict[str, st.SearchStrategy[Any]] = {
+            "types": types,
+            "tags": st.lists(st.sampled_from(TAGS), unique=True),
+        }
+        if self.log:
+            ids = st.integers(0, len(self.log) - 1).map(lambda index: facts_of(self.log[index])["id"])
+            conditions |= {"correlation_id": ids, "before": ids}
+        names = data.draw(st.lists(st.sampled_from(list(conditions)), max_size=2, unique=True))
+        return {name: data.draw(conditions[name]) for name in names}
 
     def subscribe(self, follower: Follower) -> None:
         """Send SUBSCRIBE on its connection."""
@@ -193,8 +244,8 @@ class Promise(RuleBasedStateMachine):
         if follower.connection.line.is_paused or follower.stream_reads:
             return
         self.followers.remove(follower)
-        follower.connection.conversation.writable()
         follower.connection.line.on_send = lambda: None
+        follower.connection.conversation.writable()
         follower.connection.take()
         follower.connection.send(request("UNSUBSCRIBE"))
         assert read_replies(follower.connection.take())[-1][0] == b"unsubscribe"
@@ -206,11 +257,9 @@ class Promise(RuleBasedStateMachine):
 
     def resume(self, follower: Follower) -> None:
         """Subscribe on a new connection, after the last id that was seen."""
-        fields = {} if follower.stream is None else {"stream": follower.stream}
         if follower.seen:
-            fields["after"] = json.loads(follower.seen[-1])["id"]
-            follower.channel = json.dumps(fields)
-        elif "offset" not in follower.channel and "after" not in follower.channel and "version" not in follower.channel:
+            follower.channel = json.dumps({**follower.filters, "after": facts_of(follower.seen[-1])["id"]})
+        elif not json.loads(follower.channel).keys() & {"offset", "after", "version"}:
             follower.skipped = len(self.log)  # from now on, which is another now
         follower.connection = self.server.connect()
         follower.unread = b""
@@ -249,7 +298,7 @@ class Promise(RuleBasedStateMachine):
         follower.unread = b""
         for reply in replies:
             if follower.is_resp3 and not isinstance(reply, Pushed):
-                own = [record for record in self.log if STREAM.encode() in record[:90]]
+                own = [record for record in self.log if facts_of(record)["stream"] == STREAM]
                 assert reply == own[: len(reply)], "a reply with something inside"
                 follower.stream_reads -= 1
             elif reply[0] == b"message":

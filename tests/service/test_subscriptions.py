@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from eventflowdb.errors import CorruptRecord, StorageFailed
-from eventflowdb.limits import CHUNK_EVENTS_MAX, INLINE_READ_EVENTS_MAX, NOTICES_TURN_MAX, SUBSCRIPTIONS_MAX
+from eventflowdb.limits import (
+    CHUNK_EVENTS_MAX,
+    INLINE_READ_EVENTS_MAX,
+    NOTICES_TURN_MAX,
+    SEARCH_PAGE_STEPS_MAX,
+    SEARCH_SLICE_STEPS_MAX,
+    SUBSCRIPTIONS_MAX,
+)
 
 from .fakes import (
     OTHER,
@@ -359,6 +366,101 @@ def test_one_large_event_after_the_other_is_sent(server: SteppedServer) -> None:
         stored(server, STREAM, version, "x" * 2_000_000)
     server.read()
     assert positions(connection) == [1, 2, 3]
+
+
+# Filters. That they select what a list comprehension would, whatever happens, is tested by the promise.
+
+
+def added(server: SteppedServer, *events: dict[str, Any]) -> list[str]:
+    """Have events appended by some other client, and everybody told; their ids."""
+    writer = server.connect()
+    fields = {"stream": STREAM, "version": "any", "events": [{"type": "t", "data": "", **event} for event in events]}
+    writer.send(request("ADD", json.dumps(fields)))
+    server.commit()
+    (records,) = read_replies(writer.take())
+    writer.conversation.lost()
+    return [json.loads(record)["id"] for record in records]
+
+
+def test_a_filter_lets_through_what_it_asks_for_of_history_and_of_what_comes(server: SteppedServer) -> None:
+    added(server, {"type": "a", "tags": ["x"]}, {"type": "b", "tags": ["x"]}, {"type": "a"})
+    rare = query(types=["a"], tags=["x"], offset=ZERO)
+    connection = subscribed(server, rare, query(types=["b", "c"]))
+    server.read()
+    assert received(connection) == [(rare, 1)]
+    added(server, {"type": "a", "tags": ["y", "x"]}, {"type": "c"}, {"type": "a"})
+    assert sorted(received(connection)) == [(rare, 4), (query(types=["b", "c"]), 5)]
+    assert not server.pool.reads, "it has caught up"
+
+
+def test_events_that_name_an_id_are_found_by_it(server: SteppedServer) -> None:
+    (cause,) = added(server, {})
+    connection = subscribed(
+        server, query(correlation_id=cause, offset=ZERO), query(causation_id=cause), query(causation_id=ZERO)
+    )
+    server.read()
+    (effect,) = added(server, {"causation_id": cause})
+    added(server, {"causation_id": effect}, {})
+    assert sorted(received(connection)) == sorted(
+        [
+            (query(correlation_id=cause, offset=ZERO), 1),
+            (query(correlation_id=cause, offset=ZERO), 2),
+            (query(correlation_id=cause, offset=ZERO), 3),
+            (query(causation_id=cause), 2),
+        ]
+    )
+
+
+def test_a_time_is_a_place_to_begin(server: SteppedServer) -> None:
+    added(server, {})
+    (late,) = server.store.open_log(bytes(16), 1).records
+    connection = subscribed(server, query(since=json.loads(late)["added_at"]), query(since="9000-01-01T00:00:00Z"))
+    server.read()
+    added(server, {})
+    assert positions(connection) == [1, 2]
+
+
+def test_where_the_range_of_a_query_ends_nothing_more_comes(server: SteppedServer) -> None:
+    first, second, _ = added(server, {}, {}, {})
+    connection = subscribed(
+        server,
+        query(offset=first, before=second),
+        query(offset=first, until="2001-01-01T00:00:00Z"),
+        query(before=first),
+    )
+    server.read()
+    assert received(connection) == [(query(offset=first, before=second), 1)]
+    added(server, {})
+    assert connection.take() == b""
+
+
+def test_history_with_few_matches_is_searched_in_bounded_steps_on_threads(server: SteppedServer) -> None:
+    added(server, *[{"tags": ["odd" if index % 2 else "even"]} for index in range(12_000)], {"tags": ["odd", "even"]})
+    both = query(tags=["odd", "even"], offset=ZERO)
+    connection = subscribed(server, both)
+    server.pool.step()
+    assert connection.take() == b""
+    server.read()
+    assert received(connection) == [(both, 12_001)]
+    assert server.pool.count > SEARCH_PAGE_STEPS_MAX // SEARCH_SLICE_STEPS_MAX
+
+
+def test_a_burst_of_many_matches_is_read_by_threads_and_sent_in_order(server: SteppedServer) -> None:
+    many = CHUNK_EVENTS_MAX * 2 + 7
+    connection = subscribed(server, query(types=["t"]), query(types=["t"], before=ZERO))
+    added(server, *[{}] * many)
+    server.read()
+    assert positions(connection) == list(range(1, many + 1))
+    added(server, {})
+    assert positions(connection) == [many + 1]
+
+
+def test_those_with_the_same_filter_share_what_is_found(server: SteppedServer) -> None:
+    connections = [subscribed(server, query(types=["a"])) for _ in range(20)]
+    reads = shared_reads(connections[0])
+    added(server, {"type": "b"}, {"type": "a"})
+    assert all(positions(connection) == [2] for connection in connections)
+    assert shared_reads(connections[0]) == reads + 1
 
 
 # The pace of the connection.
@@ -812,3 +914,12 @@ def test_the_lag_of_a_client_that_does_not_read_is_shown(server: SteppedServer) 
     other = server.connect()
     other.send(request("INFO", "eventflow"))
     assert b"\r\nsubscriptions_lag_events_max:7\r\n" in read_replies(other.take())[0]
+
+
+def test_of_one_with_a_filter_the_lag_is_what_it_has_yet_to_look_through(server: SteppedServer) -> None:
+    connection = subscribed(server, query(types=["a"]))
+    connection.conversation.unwritable()
+    added(server, {"type": "b"}, {"type": "a"}, {"type": "b"})
+    other = server.connect()
+    other.send(request("INFO", "eventflow"))
+    assert b"\r\nsubscriptions_lag_events_max:3\r\n" in read_replies(other.take())[0]
