@@ -24,6 +24,7 @@ ULID_TEXT = "01JD3V6T0000000000000000AA"
 ULID_BYTES = bytes.fromhex("019347b368000000000000000000014a")
 LARGEST = 2**53 - 1
 EVENT_FIELDS = ("type", "data", "metadata", "causation_id", "correlation_id", "tags")
+GUARD_FIELDS = ("unless", "request_id", "checkpoint")
 FILTER_FIELDS = (
     *("types", "tags", "correlation_id", "causation_id", "since", "until", "before"),
     *("backwards", "cursor"),
@@ -201,18 +202,18 @@ def _items(value: Any, count_max: int | None = None) -> list[Any]:
 
 
 def _judge_add(value: Any) -> Any:
-    stream, version, events, unless, request_id = _fields(value, *"stream version events unless request_id".split())
+    stream, version, events, *guards = _fields(value, "stream", "version", "events", *GUARD_FIELDS)
     if not events:
         _refuse("no events")
     append = {"stream": stream, "version": version, "events": events}
-    return _judge_appends([append], unless, request_id)
+    return _judge_appends([append], *guards)
 
 
 def _judge_add_many(value: Any) -> Any:
-    return _judge_appends(*_fields(value, "appends", "unless", "request_id"))
+    return _judge_appends(*_fields(value, "appends", *GUARD_FIELDS))
 
 
-def _judge_appends(appends: Any, unless: Any, request_id: Any) -> Any:
+def _judge_appends(appends: Any, unless: Any, request_id: Any, checkpoint: Any) -> Any:
     parts = [_judge_append(item) for item in _items(appends)]
     if not parts or len({part["stream"] for part in parts}) < len(parts):
         _refuse("no streams, or one twice")
@@ -221,8 +222,15 @@ def _judge_appends(appends: Any, unless: Any, request_id: Any) -> Any:
         "parts": parts,
         "unless": [_judge_condition(item) for item in items],
         "request_id": None if request_id is None else _word(request_id, 128),
-        "checkpoint": None,
+        "checkpoint": None if checkpoint is None else _judge_checkpoint(checkpoint),
     }
+
+
+def _judge_checkpoint(value: Any) -> Any:
+    consumer, member, event_id = _fields(value, "consumer", "member", "id")
+    if not all(re.fullmatch("[-A-Za-z0-9._:]{1,64}", _text(name)) for name in (consumer, member)):
+        _refuse("no name")
+    return {"consumer": consumer, "member": member, "id": ULID.from_str(_ulid(event_id)).bytes, "is_held": False}
 
 
 def _judge_append(value: Any) -> Any:
@@ -403,7 +411,12 @@ conditions = st.one_of(
     objects({"types": name_lists(1)}, {"tags": name_lists(), "after": ulids}),
     objects({"tags": name_lists(1)}, {"types": name_lists(), "after": ulids}),
 )
-guards = {"unless": st.one_of(conditions, st.lists(conditions, max_size=2)), "request_id": names}
+member_names = st.sampled_from(["m", "send-mail", "a.b:C_9", "x" * 64])
+guards = {
+    "unless": st.one_of(conditions, st.lists(conditions, max_size=2)),
+    "request_id": names,
+    "checkpoint": objects({"consumer": member_names, "member": member_names, "id": ulids}, {}),
+}
 expected_versions = st.one_of(integers, st.sampled_from(["any", "exists"]))
 addressed = {"stream": streams, "version": expected_versions}
 appends = objects(addressed, {"events": st.lists(events, max_size=2)})

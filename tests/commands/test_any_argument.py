@@ -9,6 +9,7 @@ from eventflowdb.errors import InvalidArgument
 
 from .samples import (
     EVENT_FIELDS,
+    GUARD_FIELDS,
     LARGEST,
     STREAM,
     ULID_TEXT,
@@ -53,7 +54,8 @@ scalars = st.one_of(st.none(), st.booleans(), numbers, ids, odd_texts)
 names = st.sampled_from(
     [
         *["stream", "version", "events", "limit", "offset", "after", "wait_ms"],
-        *["appends", "unless", "request_id", "types", "since", "until", "before", "backwards", "cursor"],
+        *["appends", *GUARD_FIELDS, "consumer", "member", "id"],
+        *["types", "since", "until", "before", "backwards", "cursor"],
         *[*EVENT_FIELDS, "", "x", "\ud800", "\0"],
     ]
 )

@@ -14,7 +14,7 @@ IN_PAIRS = "; escapes from \\ud800 to \\udfff have to come in pairs"
 SELECTION = "types, tags, correlation_id, causation_id, since, until, after, before"
 FILTERS = f"{SELECTION}, backwards, limit, cursor, wait_ms"
 KNOWN = {
-    "ADD": "known are stream, version, events, unless, request_id",
+    "ADD": "known are stream, version, events, unless, request_id, checkpoint",
     "GET": f"known are {FILTERS}, stream, version",
     "GETALL": f"known are {FILTERS}, offset",
 }

@@ -89,6 +89,15 @@ WRONG_GUARDS: list[tuple[str, str, str]] = [
     ("request_id", f'"{"é" * 64}a"', "request_id: expected 1 to 128 bytes, got 129"),
     ("request_id", '"\\udc00"', f"request_id: holds {HALF}"),
     ("requestId", '"a"', "requestId: unknown field; "),
+    ("checkpoint", "1", "checkpoint: expected an object or null, got an integer"),
+    ("checkpoint", '{"consumer":"c","member":"m"}', "checkpoint.id: is required"),
+    ("checkpoint", '{"consumer":"c","member":"m","id":"x"}', ulid_refusal("checkpoint.id", "'x'")),
+    (
+        "checkpoint",
+        f'{{"consumer":"a b","member":"m","id":"{ULID_TEXT}"}}',
+        "checkpoint.consumer: expected a name of 1 to 64 letters, digits and ._:- such as send-mail or worker-7, "
+        "got 'a b'",
+    ),
 ]
 WRONG_APPENDS: list[tuple[str, str]] = [
     ("1", ": expected an object, got an integer"),
@@ -131,7 +140,7 @@ WRONG_WHOLES: list[tuple[str, str]] = [
     ('{"appends":null}', "appends: expected an array, got null"),
     (f'{{"appends":{add_argument(event())}}}', "appends: expected an array, got an object"),
     ('{"appends":[]}', "appends: expected at least one append"),
-    (add_argument(event()), "stream: unknown field; known are appends, unless, request_id"),
+    (add_argument(event()), "stream: unknown field; known are appends, unless, request_id, checkpoint"),
 ]
 
 
@@ -155,8 +164,8 @@ def test_a_wrong_item_of_unless_is_refused_by_its_place(text: str, sentence: str
 @pytest.mark.parametrize(("name", "text", "sentence"), WRONG_GUARDS)
 def test_what_guards_an_append_is_checked_alike_in_both_commands(name: str, text: str, sentence: str) -> None:
     known = {
-        "ADD": "known are stream, version, events, unless, request_id",
-        "ADDMANY": "known are appends, unless, request_id",
+        "ADD": "known are stream, version, events, unless, request_id, checkpoint",
+        "ADDMANY": "known are appends, unless, request_id, checkpoint",
     }
     for command, argument in (
         ("ADD", add_argument(event(), **{name: text})),

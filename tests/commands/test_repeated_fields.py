@@ -28,6 +28,7 @@ from .samples import (
 )
 
 TWICE = "the field is given more than once"
+CHECKPOINT = f'{{"consumer":"c","member":"m","id":"{ULID_TEXT}"}}'
 
 REPEATED: list[tuple[str, str, str]] = [
     ("GET", f'{{"stream":"{STREAM}","stream":"{STREAM}"}}', "stream"),
@@ -82,6 +83,8 @@ REPEATED: list[tuple[str, str, str]] = [
     ("ADD", add_argument(event(), unless=f'{{"after":"{ULID_TEXT}","tags":["b"],"after":null}}'), "unless.after"),
     ("ADD", add_argument(event(), unless='[{"tags":["a"]},{"tags":["b"],"tags":["b"]}]'), "unless[1].tags"),
     ("ADD", add_argument(event(), unless='[{"after":null,"types":["a"],"after":null}]'), "unless[0].after"),
+    ("ADD", add_argument(event(), checkpoint="null")[:-1] + ',"checkpoint":null}', "checkpoint"),
+    ("ADD", add_argument(event(), checkpoint=CHECKPOINT[:-1] + ',"member":"m"}'), "checkpoint.member"),
     # Several streams.
     ("ADDMANY", add_many_argument(add_argument())[:-1] + ',"appends":[]}', "appends"),
     ("ADDMANY", '{"appends":[],' + add_many_argument(add_argument())[1:], "appends"),
@@ -127,6 +130,8 @@ GUARDS: list[dict[str, str]] = [
     {"unless": '[{"types":["a"]},{"tags":["a"]},{"types":["a","b"],"tags":["a","\\\\\\""]}]'},
     {"version": '"any"'},
     {"version": '"exists"', "request_id": '"version"'},
+    {"checkpoint": "null"},
+    {"checkpoint": CHECKPOINT, "request_id": '"checkpoint"'},
 ]
 
 
@@ -197,6 +202,8 @@ def values_like(name: str) -> list[Any]:
         return [None, [], ['"\\', "", ""]]
     if name == "unless":
         return [None, [], Object(), Object([("after", None)])]
+    if name == "checkpoint":
+        return [None, Object([("consumer", "c"), ("member", "m"), ("id", ULID_TEXT)])]
     return [[]] if name in ("events", "appends") else ["", '\\"', "\\"]
 
 
