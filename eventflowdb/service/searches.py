@@ -5,13 +5,14 @@ waits for it any more.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from eventflowdb.errors import TryAgain
-from eventflowdb.limits import GETALL_LIMIT_DEFAULT, INLINE_SEARCH_STEPS_MAX
+from eventflowdb.limits import GETALL_LIMIT_DEFAULT, INLINE_SEARCH_STEPS_MAX, TYPES_SLICE_MAX
 from eventflowdb.queries import Query
 from eventflowdb.service.reads import INLINE, Reads
 from eventflowdb.storage import catalog
@@ -88,7 +89,21 @@ class Searches:
 
     def list_types(self, after: str, limit: int) -> "Deferred[list[TypeSummary]]":
         """See catalog.types_after."""
-        return self._reads.read_elsewhere(lambda: catalog.types_after(self._environment, after, limit))
+        return Deferred.fromCoroutine(self._list_types(after, limit))
+
+    async def _list_types(self, after: str, limit: int) -> list[TypeSummary]:
+        found: list[TypeSummary] = []
+        while len(found) < limit:
+            wanted = min(limit - len(found), TYPES_SLICE_MAX)
+            page = await self._reads.read_elsewhere(partial(self._types_after, after, wanted))
+            found += page
+            if len(page) < wanted:
+                break
+            after = page[-1].type
+        return found
+
+    def _types_after(self, after: str, limit: int) -> list[TypeSummary]:
+        return catalog.types_after(self._environment, after, limit)
 
     async def _finish(
         self, begun: "Deferred[Found | None] | None", steps: _Steps[Found], is_wanted: Callable[[], bool]
