@@ -1,6 +1,5 @@
 """What the README shows is what happens: its tables, its tour, its example."""
 
-import re
 import subprocess
 from pathlib import Path
 
@@ -9,32 +8,11 @@ import pytest
 from tests.conftest import StartServer
 from tests.readme import README, blocks, with_tables
 from tests.system.installation import Installation
+from tests.tours import steps, without_chance
 
 pytestmark = pytest.mark.system
 
 TEXT = README.read_text(encoding="utf-8")
-_CHANGING = (
-    (re.compile(r"\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b"), "<ULID>"),
-    (re.compile(r"\b\d{4}-\d\d-\d\dT[0-9:.]+Z"), "<time>"),
-    (re.compile(r"\b[0-9a-f]{64}\b"), "<checksum>"),
-)
-
-
-def _without_chance(text: str) -> str:
-    """The text with all that differs from run to run replaced."""
-    for pattern, word in _CHANGING:
-        text = pattern.sub(word, text)
-    return text.strip()
-
-
-def _steps() -> list[tuple[str, str]]:
-    """The commands of the tour, each with the output that the README shows under it."""
-    steps: list[tuple[str, str]] = []
-    for block in blocks(TEXT, "tour"):
-        for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = step.partition("\n")
-            steps.append((command, output))
-    return steps
 
 
 def test_the_tables_are_those_of_the_code() -> None:
@@ -43,12 +21,12 @@ def test_the_tables_are_those_of_the_code() -> None:
 
 def test_the_tour_shows_what_happens(start_server: StartServer) -> None:
     server = start_server()
-    steps = _steps()
-    assert len(steps) >= 8
-    for command, shown in steps:
+    shown_steps = steps(TEXT)
+    assert len(shown_steps) >= 8
+    for command, shown in shown_steps:
         here = command.replace("6543", str(server.port))
         done = subprocess.run(here, shell=True, capture_output=True, text=True, timeout=60)
-        assert _without_chance(done.stdout) == _without_chance(shown), command
+        assert without_chance(done.stdout) == without_chance(shown), command
 
 
 def test_the_python_example_runs(start_server: StartServer, installation: Installation, tmp_path: Path) -> None:
