@@ -1,12 +1,18 @@
 /** The client: one method per command, each a promise of typed values. */
 
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { AppendOptions, ExpectedVersion, StreamAppend } from "./appends.js";
 import { Connection } from "./connection.js";
+import { Connections } from "./connections.js";
 import { InvalidArgument } from "./errors.js";
 import type { NewEvent, RecordedEvent } from "./events.js";
 import * as exchanges from "./exchanges.js";
 import type { Checksum, Exchange, GetAllOptions, GetOptions, Size } from "./exchanges.js";
+import { Attempts } from "./retries.js";
 
 const PAGE_DEFAULT = 1000;
+const FOLLOW_WAIT_MS_DEFAULT = 20_000;
 const OPTION_DEFAULTS = {
   host: "127.0.0.1",
   port: 6543,
@@ -46,18 +52,29 @@ export interface ReadAllOptions {
   readonly page?: number | undefined;
 }
 
+/** Which part of the log, how much of it at a time, and how long one request waits for more. */
+export interface FollowOptions extends ReadAllOptions {
+  /** How long the server keeps one request when nothing comes. Default: 20 s */
+  readonly waitMs?: number | undefined;
+}
+
 /**
  * A client of one server, on one connection. Made by `EventflowClient.connect`.
  *
  * Every promise may reject with: what the server refused, by its class, UnknownRefusal for a code that has none;
  * ConnectionLost if the connection went away before the reply came, so that nobody knows whether the request was
  * carried out; NotConnected if it was never sent; UnexpectedReply if the server does not answer as an EventflowDB
- * does; InvalidArgument already here for what JSON would change. Nothing is ever sent a second time.
+ * does; InvalidArgument already here for what JSON would change.
  *
- * Requests are carried out in the order they were made; there is no need to wait for replies in between.
+ * What can do no harm is repeated, up to three times: when the server answers TRYAGAIN, and when the connection breaks
+ * before the reply, a read and an append with a request id. Every append has one unless it is turned off: it is stored
+ * once, and answered with what was stored.
+ *
+ * Requests are carried out in the order they were made; there is no need to wait for replies in between. Only one that
+ * is repeated after a pause can be overtaken, and a read with `waitMs` has a connection to itself while it waits.
  */
 export class EventflowClient {
-  readonly #connection: Connection;
+  readonly #connections: Connections;
 
   /**
    * Resolves to a client that is connected, or rejects at once: with NotConnected if the server cannot be reached,
@@ -71,11 +88,12 @@ export class EventflowClient {
   static async connect(options: ConnectOptions = {}): Promise<EventflowClient> {
     exchanges.refuseUnknownFields("", options, Object.keys(OPTION_DEFAULTS));
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
-    return new EventflowClient(await Connection.open({ ...OPTION_DEFAULTS, ...Object.fromEntries(given) }));
+    const all = { ...OPTION_DEFAULTS, ...Object.fromEntries(given) };
+    return new EventflowClient(new Connections(await Connection.open(all), all));
   }
 
-  private constructor(connection: Connection) {
-    this.#connection = connection;
+  private constructor(connections: Connections) {
+    this.#connections = connections;
   }
 
   /** The message, or "PONG". */
@@ -126,11 +144,25 @@ export class EventflowClient {
   /**
    * Store events at the end of a stream, all or none. Resolves to them as stored, once they are on disk.
    *
-   * `version` is how many events the stream holds already, 0 for a new one. Rejects with WrongExpectedVersion if it
-   * holds another number; with ConnectionLost when it is unknown whether they were stored.
+   * `version` is how many events the stream holds already, 0 for a new one; "any", or "exists" for at least one.
+   * Rejects with WrongExpectedVersion or UnlessMatched if a condition does not hold; with RequestConflict if the request
+   * id was given to another append; with ConnectionLost when it is unknown whether they were stored.
    */
-  async add(stream: string, version: number, events: readonly NewEvent[]): Promise<RecordedEvent[]> {
-    return this.#exchange(exchanges.add(stream, version, events));
+  async add(
+    stream: string,
+    version: ExpectedVersion,
+    events: readonly NewEvent[],
+    options?: AppendOptions,
+  ): Promise<RecordedEvent[]> {
+    return this.#exchange(exchanges.add(stream, version, events, options));
+  }
+
+  /**
+   * Store events at the ends of several streams, all or none; otherwise as `add`. Resolves to all of them in order.
+   * An append without events checks its stream and leaves it alone.
+   */
+  async addMany(appends: readonly StreamAppend[], options?: AppendOptions): Promise<RecordedEvent[]> {
+    return this.#exchange(exchanges.addMany(appends, options));
   }
 
   /**
@@ -157,9 +189,7 @@ export class EventflowClient {
   async *readAll(options: ReadAllOptions = {}): AsyncGenerator<RecordedEvent, void, void> {
     exchanges.refuseUnknownFields("", options, ["after", "page"]);
     const { page = PAGE_DEFAULT } = options;
-    if (!Number.isSafeInteger(page) || page < 1) {
-      throw new InvalidArgument(`page: expected an integer of at least 1, got ${page}`);
-    }
+    refuseNone("page", page);
     let after = options.after;
     let events: RecordedEvent[];
     do {
@@ -169,17 +199,56 @@ export class EventflowClient {
     } while (events.length === page);
   }
 
-  /** Close: requests already sent are still answered, others fail with NotConnected. Resolves when all is closed. */
+  /**
+   * As `readAll`, but it does not end: where the log ends it waits for more, and gives each event as it comes. Break
+   * out of the loop to end it, or close the client.
+   */
+  async *follow(options: FollowOptions = {}): AsyncGenerator<RecordedEvent, never, void> {
+    exchanges.refuseUnknownFields("", options, ["after", "page", "waitMs"]);
+    const { page = PAGE_DEFAULT, waitMs = FOLLOW_WAIT_MS_DEFAULT } = options;
+    refuseNone("page", page);
+    refuseNone("waitMs", waitMs);
+    let after = options.after;
+    for (;;) {
+      const events = await this.getAll({ after, limit: page, waitMs });
+      yield* events;
+      after = events.at(-1)?.id ?? after;
+    }
+  }
+
+  /**
+   * Close: requests already sent are still answered, but for reads that wait, others fail with NotConnected. Resolves
+   * when all is closed.
+   */
   async close(): Promise<void> {
-    await this.#connection.close();
+    await this.#connections.close();
   }
 
   /** Close at once: requests under way fail with ConnectionLost. */
   abort(): void {
-    this.#connection.abort();
+    this.#connections.abort();
   }
 
   async #exchange<T>(exchange: Exchange<T>): Promise<T> {
-    return exchange.decode(await this.#connection.request(exchange.words));
+    let attempts: Attempts | undefined;
+    for (;;) {
+      try {
+        return exchange.decode(await this.#connections.request(exchange.words, exchange.waitMs));
+      } catch (error) {
+        attempts ??= new Attempts(exchange);
+        const pause = attempts.pauseAfter(error);
+        // Without a pause at once, and so in the order the requests were made.
+        if (pause > 0) {
+          await sleep(pause);
+        }
+      }
+    }
+  }
+}
+
+/** Throws InvalidArgument for what would ask for nothing, again and again. */
+function refuseNone(path: string, number: number): void {
+  if (!Number.isSafeInteger(number) || number < 1) {
+    throw new InvalidArgument(`${path}: expected an integer of at least 1, got ${number}`);
   }
 }

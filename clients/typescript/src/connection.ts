@@ -10,9 +10,9 @@
  * - Bytes that are no RESP: it forgets where it was and reads on, so that replies would go to the wrong requests.
  */
 
-import { createClient, ErrorReply } from "@redis/client";
+import { createClient, ErrorReply, SocketTimeoutError } from "@redis/client";
 
-import { ConnectionLost, NotConnected, UnexpectedReply, type EventflowError } from "./errors.js";
+import { ClientClosed, ConnectionLost, NotConnected, UnexpectedReply, type EventflowError } from "./errors.js";
 import { errorOf } from "./refusals.js";
 
 const RECONNECT_MS_FIRST = 100;
@@ -71,6 +71,11 @@ export class Connection {
     this.#redis.on("error", (error: unknown) => this.#errorMet(error));
   }
 
+  /** Whether it is of no more use. */
+  get isEnded(): boolean {
+    return this.#ended !== undefined;
+  }
+
   /** Send one request. Rejects with the error that the reply is, with NotConnected, or with ConnectionLost. */
   request(words: readonly string[]): Promise<unknown> {
     if (this.#ended !== undefined) {
@@ -81,7 +86,7 @@ export class Connection {
 
   /** Take no more requests, let the server answer those it has, then close. */
   async close(): Promise<void> {
-    this.#end(() => NotConnected.because("the client was closed"));
+    this.#end(() => ClientClosed.because("the client was closed"));
     if (this.#redis.isReady) {
       // Replies come in the order of requests: when this one is settled, all are.
       await this.#send(["PING"]).catch(() => {});
@@ -91,7 +96,7 @@ export class Connection {
 
   /** Close at once: requests under way fail with ConnectionLost. */
   abort(): void {
-    this.#end(() => NotConnected.because("the client was closed"));
+    this.#end(() => ClientClosed.because("the client was closed"));
     this.#lostBy ??= new Error("the client was closed");
     this.#redis.destroy();
   }
@@ -103,7 +108,9 @@ export class Connection {
       if (error instanceof ErrorReply) {
         throw errorOf(error.message);
       }
-      throw ConnectionLost.because(`the connection was lost: ${sentence(this.#lostBy ?? error)}`, error);
+      const lost = ConnectionLost.because(`the connection was lost: ${sentence(this.#lostBy ?? error)}`, error);
+      lost.isOverdue = this.#lostBy instanceof SocketTimeoutError;
+      throw lost;
     }
   }
 

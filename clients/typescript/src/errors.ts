@@ -28,23 +28,30 @@ export class InvalidArgument extends EventflowError {
   override readonly code = "INVALIDARG";
 }
 
+/** A condition of an append does not hold; nothing of it was stored. */
+export class ConditionFailed extends EventflowError {
+  static {
+    this.prototype.name = "ConditionFailed";
+  }
+  override readonly code = "CONCURRENCY";
+}
+
 /** What a WrongExpectedVersion says; null where the reply did not say it. */
 export interface VersionConflict {
   readonly stream: string | null;
-  readonly expected: number | null;
+  readonly expected: number | "exists" | null;
   readonly actual: number | null;
 }
 
 /** The stream does not hold as many events as the append expected. Nothing was stored. */
-export class WrongExpectedVersion extends EventflowError {
+export class WrongExpectedVersion extends ConditionFailed {
   static {
     this.prototype.name = "WrongExpectedVersion";
   }
-  override readonly code = "CONCURRENCY";
   /** UUID, lower case. */
   readonly stream: string | null;
-  /** The number of events that the append expected. */
-  readonly expected: number | null;
+  /** The number of events that the append expected; "exists": at least one. */
+  readonly expected: number | "exists" | null;
   /** The number of events that the stream holds. */
   readonly actual: number | null;
 
@@ -54,6 +61,37 @@ export class WrongExpectedVersion extends EventflowError {
     this.expected = conflict.expected;
     this.actual = conflict.actual;
   }
+}
+
+/** What an UnlessMatched says; null where the reply did not say it. */
+export interface UnlessMatch {
+  readonly unless: number | null;
+  readonly event: string | null;
+}
+
+/** The log holds an event that the append's `unless` rules out. Nothing was stored. */
+export class UnlessMatched extends ConditionFailed {
+  static {
+    this.prototype.name = "UnlessMatched";
+  }
+  /** The index of the item that matches. */
+  readonly unless: number | null;
+  /** ULID of the first such event. */
+  readonly event: string | null;
+
+  constructor(message: string, match: UnlessMatch) {
+    super(message);
+    this.unless = match.unless;
+    this.event = match.event;
+  }
+}
+
+/** The request id was used before, for an append with other content; nothing was stored. */
+export class RequestConflict extends EventflowError {
+  static {
+    this.prototype.name = "RequestConflict";
+  }
+  override readonly code = "CONFLICT";
 }
 
 /** The connection has to authenticate first: give `connect` the password. */
@@ -121,20 +159,25 @@ export class UnknownRefusal extends EventflowError {
 /**
  * The connection went away before the reply came: the request may or may not have been carried out.
  *
- * A read can be repeated. An ADD may have been stored: repeated as it was it is not stored a second time, but refused
- * with WrongExpectedVersion, so read the stream from the expected version on and decide by what is there.
+ * The client has repeated already what it may. A read can be repeated, and an append with the same request id: it is
+ * stored once, and answered the same. An append without one is refused with WrongExpectedVersion if it was stored, or,
+ * at "any" version, stored twice: read the stream first.
  */
 export class ConnectionLost extends EventflowError {
   static {
     this.prototype.name = "ConnectionLost";
   }
   override readonly code: string = "CONNECTIONLOST";
+  /** Whether nothing came from the server in time. */
+  isOverdue = false;
+  /** Of the append that failed, to repeat it with; null if it had none, or was no append. */
+  requestId: string | null = null;
 
   /** The condition in words, with what it means for the request. */
   static because(reason: string, cause?: unknown): ConnectionLost {
     return new ConnectionLost(
       `${reason}; the request may or may not have been carried out: ` +
-        "before you repeat an ADD, read its stream and see whether it was stored",
+        "repeat an append with the same request id, or read its stream and see whether it was stored",
       cause === undefined ? {} : { cause },
     );
   }
@@ -145,12 +188,25 @@ export class NotConnected extends ConnectionLost {
   static {
     this.prototype.name = "NotConnected";
   }
-  override readonly code = "NOTCONNECTED";
-  override readonly retryCanHelp = true;
+  override readonly code: string = "NOTCONNECTED";
+  override readonly retryCanHelp: boolean = true;
 
   /** The condition in words; here the outcome is known. */
   static override because(reason: string, cause?: unknown): NotConnected {
     return new NotConnected(`${reason}; nothing was sent`, cause === undefined ? {} : { cause });
+  }
+}
+
+/** The program has closed this client before: nothing was sent. */
+export class ClientClosed extends NotConnected {
+  static {
+    this.prototype.name = "ClientClosed";
+  }
+  override readonly code = "CLIENTCLOSED";
+  override readonly retryCanHelp = false;
+
+  static override because(reason: string): ClientClosed {
+    return new ClientClosed(`${reason}; nothing was sent`);
   }
 }
 

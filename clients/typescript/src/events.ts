@@ -12,6 +12,8 @@ export interface NewEvent {
   readonly causationId?: string | null | undefined;
   /** ULID; absent: the correlation id of the event that caused this one, else the causation id. */
   readonly correlationId?: string | null | undefined;
+  /** Up to 32, of 1 to 128 bytes of UTF-8, all different: what `unless` can name. */
+  readonly tags?: readonly string[] | null | undefined;
 }
 
 /** An event as it is stored. Keys that a later server adds to its records are not among these. */
@@ -31,4 +33,6 @@ export interface RecordedEvent {
   readonly correlationId: string;
   /** RFC 3339, UTC, microseconds. A string, since a Date holds milliseconds only. */
   readonly addedAt: string;
+  /** As given; empty where there are none. */
+  readonly tags: readonly string[];
 }

@@ -5,14 +5,21 @@
 
 import { inspect } from "node:util";
 
+import { freshUlid, type AppendOptions, type ExpectedVersion, type StreamAppend, type Unless } from "./appends.js";
 import { InvalidArgument, UnexpectedReply } from "./errors.js";
 import type { NewEvent, RecordedEvent } from "./events.js";
 import { errorOf } from "./refusals.js";
 
-/** One request and its reply. `decode` throws UnexpectedReply, or what error the reply holds. */
+/**
+ * One request and its reply. `decode` throws UnexpectedReply, or what error the reply holds; `waitMs` is how long the
+ * server may wait before it replies.
+ */
 export interface Exchange<T> {
   readonly words: readonly string[];
   readonly decode: (reply: unknown) => T;
+  readonly waitMs?: number;
+  readonly isAppend?: boolean;
+  readonly requestId?: string | undefined;
 }
 
 /** How much of the disk the database takes. `words`: the same for people, "12.3 kB". */
@@ -35,6 +42,8 @@ export interface GetOptions {
   readonly version?: number | null | undefined;
   /** The most events to return; absent or 0: all. */
   readonly limit?: number | null | undefined;
+  /** Where there are none, how long the server waits for one: at most an hour. Absent or 0: not at all. */
+  readonly waitMs?: number | null | undefined;
 }
 
 /** Which part of the log. `offset` and `after` exclude each other. */
@@ -45,11 +54,16 @@ export interface GetAllOptions {
   readonly after?: string | null | undefined;
   /** The most events to return; absent or 0: 100. */
   readonly limit?: number | null | undefined;
+  /** Where there are none, how long the server waits for one: at most an hour. Absent or 0: not at all. */
+  readonly waitMs?: number | null | undefined;
 }
 
-const EVENT_FIELDS = ["type", "data", "metadata", "causationId", "correlationId"];
-const GET_FIELDS = ["version", "limit"];
-const GET_ALL_FIELDS = ["offset", "after", "limit"];
+const EVENT_FIELDS = ["type", "data", "metadata", "causationId", "correlationId", "tags"];
+const UNLESS_FIELDS = ["types", "tags", "after"];
+const STREAM_APPEND_FIELDS = ["stream", "version", "events"];
+const APPEND_FIELDS = ["unless", "requestId"];
+const GET_FIELDS = ["version", "limit", "waitMs"];
+const GET_ALL_FIELDS = ["offset", "after", "limit", "waitMs"];
 
 export function ping(message?: string): Exchange<string> {
   if (message === undefined) {
@@ -82,25 +96,71 @@ export const checksum: Exchange<Checksum> = {
   },
 };
 
-export function add(stream: string, version: number, events: readonly NewEvent[]): Exchange<RecordedEvent[]> {
-  refuseNoInteger("version", version);
-  return { words: ["ADD", json({ stream, version, events: events.map(given) })], decode: recordedEvents };
+export function add(
+  stream: string,
+  version: ExpectedVersion,
+  events: readonly NewEvent[],
+  options: AppendOptions = {},
+): Exchange<RecordedEvent[]> {
+  refuseNoVersion("version", version);
+  return append("ADD", { stream, version, events: events.map(given) }, options);
+}
+
+export function addMany(appends: readonly StreamAppend[], options: AppendOptions = {}): Exchange<RecordedEvent[]> {
+  const parts = appends.map((part, index) => {
+    const path = `appends[${index}].`;
+    refuseUnknownFields(path, part, STREAM_APPEND_FIELDS);
+    const { stream, version, events } = part;
+    refuseNoVersion(`${path}version`, version);
+    return { stream, version, events: (events ?? []).map((event, at) => given(event, at, [], path)) };
+  });
+  return append("ADDMANY", { appends: parts }, options);
+}
+
+function append(command: string, argument: object, options: AppendOptions): Exchange<RecordedEvent[]> {
+  refuseUnknownFields("", options, APPEND_FIELDS);
+  const requestId = options.requestId === undefined ? freshUlid() : options.requestId || undefined;
+  const unless = givenUnless(options.unless);
+  const words = [command, json({ ...argument, unless, request_id: requestId })];
+  return { words, decode: recordedEvents, isAppend: true, requestId };
+}
+
+function givenUnless(unless: AppendOptions["unless"]): object | undefined {
+  if (unless === null || unless === undefined) {
+    return undefined;
+  }
+  return isList(unless) ? unless.map((item, index) => givenItem(item, `unless[${index}].`)) : givenItem(unless, "unless.");
+}
+
+function givenItem(item: Unless, path: string): object {
+  refuseUnknownFields(path, item, UNLESS_FIELDS);
+  return { types: absent(item.types), tags: absent(item.tags), after: absent(item.after) };
+}
+
+/** Array.isArray does not see a readonly array. */
+function isList<T>(value: T | readonly T[]): value is readonly T[] {
+  return Array.isArray(value);
 }
 
 export function get(stream: string, options: GetOptions = {}): Exchange<RecordedEvent[]> {
   refuseUnknownFields("", options, GET_FIELDS);
-  const { version, limit } = options;
+  const { version, limit, waitMs } = options;
   refuseNoInteger("version", version);
   refuseNoInteger("limit", limit);
-  return { words: ["GET", json({ stream, version: absent(version), limit: absent(limit) })], decode: recordedEvents };
+  refuseNoInteger("waitMs", waitMs);
+  const argument = json({ stream, version: absent(version), limit: absent(limit), wait_ms: absent(waitMs) });
+  return { words: ["GET", argument], decode: recordedEvents, waitMs: waitMs ?? 0 };
 }
 
 export function getAll(options: GetAllOptions = {}): Exchange<RecordedEvent[]> {
   refuseUnknownFields("", options, GET_ALL_FIELDS);
-  const { offset, after, limit } = options;
+  const { offset, after, limit, waitMs } = options;
   refuseNoInteger("limit", limit);
-  const argument = json({ offset: absent(offset), after: absent(after), limit: absent(limit) });
-  return { words: argument === "{}" ? ["GETALL"] : ["GETALL", argument], decode: recordedEvents };
+  refuseNoInteger("waitMs", waitMs);
+  const fields = { offset: absent(offset), after: absent(after), limit: absent(limit), wait_ms: absent(waitMs) };
+  const argument = json(fields);
+  const words = argument === "{}" ? ["GETALL"] : ["GETALL", argument];
+  return { words, decode: recordedEvents, waitMs: waitMs ?? 0 };
 }
 
 /** Throws InvalidArgument for a field that the server would never see, so that a typing error shows. */
@@ -121,15 +181,22 @@ function refuseNoInteger(path: string, number: number | null | undefined): void 
   }
 }
 
-function given(event: NewEvent, index: number): object {
-  refuseUnknownFields(`events[${index}].`, event, EVENT_FIELDS);
-  const { type, data, metadata, causationId, correlationId } = event;
+function refuseNoVersion(path: string, version: ExpectedVersion): void {
+  if (version !== "any" && version !== "exists") {
+    refuseNoInteger(path, version);
+  }
+}
+
+function given(event: NewEvent, index: number, _events: unknown, path = ""): object {
+  refuseUnknownFields(`${path}events[${index}].`, event, EVENT_FIELDS);
+  const { type, data, metadata, causationId, correlationId, tags } = event;
   return {
     type,
     data,
     metadata: absent(metadata),
     causation_id: absent(causationId),
     correlation_id: absent(correlationId),
+    tags: absent(tags),
   };
 }
 
@@ -164,6 +231,7 @@ function recordedEvent(item: unknown): RecordedEvent {
     causationId: field(record, "causation_id", text),
     correlationId: field(record, "correlation_id", text),
     addedAt: field(record, "added_at", text),
+    tags: record["tags"] === undefined ? [] : field(record, "tags", texts),
   };
 }
 
@@ -213,6 +281,10 @@ function text(reply: unknown): string {
     throw unexpected("a string", reply);
   }
   return reply;
+}
+
+function texts(value: unknown): string[] {
+  return array(value).map(text);
 }
 
 function textOrNull(value: unknown): string | null {

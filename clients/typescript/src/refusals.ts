@@ -2,14 +2,17 @@
 
 import {
   CommandRefused,
+  type ConditionFailed,
   CorruptRecord,
   EventflowError,
   InvalidArgument,
   NotAuthenticated,
   NotPermitted,
+  RequestConflict,
   StoreFull,
   TryAgain,
   UnknownRefusal,
+  UnlessMatched,
   WrongExpectedVersion,
   WrongPassword,
 } from "./errors.js";
@@ -24,6 +27,7 @@ const CLASS_BY_CODE: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   ["TRYAGAIN", TryAgain],
   ["OOM", StoreFull],
   ["CORRUPT", CorruptRecord],
+  ["CONFLICT", RequestConflict],
 ]);
 const CODE = /^[A-Z][A-Z0-9_]*$/;
 /** How Redis's own sentences begin that say the request is no command of the server. */
@@ -35,7 +39,7 @@ const TOO_MANY_CLIENTS = "max number of clients reached";
 export function errorOf(text: string): EventflowError {
   const [code, sentence] = partition(text, " ");
   if (code === "CONCURRENCY") {
-    return wrongExpectedVersion(sentence);
+    return conditionFailed(sentence);
   }
   const known = CLASS_BY_CODE.get(code);
   if (known !== undefined) {
@@ -54,13 +58,16 @@ function errorWithoutCode(sentence: string): EventflowError {
   return sentence.startsWith(TOO_MANY_CLIENTS) ? new TryAgain(sentence) : new EventflowError(sentence);
 }
 
-/** `key=value ...: sentence`. A value that is no number, and a key not known here, stay in the text alone. */
-function wrongExpectedVersion(sentence: string): WrongExpectedVersion {
+/** `key=value ...: sentence`. A value that is not understood, and a key not known here, stay in the text alone. */
+function conditionFailed(sentence: string): ConditionFailed {
   const words = partition(sentence, ": ")[0].split(" ");
   const pairs = new Map(words.map((word) => partition(word, "=")));
+  if (pairs.get("unless")) {
+    return new UnlessMatched(sentence, { unless: findNumber(pairs.get("unless")), event: pairs.get("event") || null });
+  }
   return new WrongExpectedVersion(sentence, {
     stream: pairs.get("stream") || null,
-    expected: findNumber(pairs.get("expected")),
+    expected: pairs.get("expected") === "exists" ? "exists" : findNumber(pairs.get("expected")),
     actual: findNumber(pairs.get("actual")),
   });
 }

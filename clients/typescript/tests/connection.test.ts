@@ -1,4 +1,4 @@
-/** Over connections that break, go silent or talk nonsense: no request is sent twice, and each comes to an end. */
+/** Over connections that break, go silent or talk nonsense: nothing unsafe is sent twice, and each request ends. */
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -22,6 +22,8 @@ import {
 import { array, bulk, eventJson, FakeServer, HELLO, STREAM, type Answer } from "./fake-server.js";
 
 const EVENT: NewEvent = { type: "A", data: "" };
+/** Without a request id an append is not repeated when its connection breaks. */
+const ONCE = { requestId: null };
 const STORED = array(bulk(eventJson(1)));
 const COUNT = ":1\r\n";
 let server: FakeServer;
@@ -95,9 +97,9 @@ const BREAKS: [string, (socket: Socket) => undefined][] = [
   ["ended in the middle of the reply's first line", (socket) => void socket.end("*")],
 ];
 for (const [how, breakOff] of BREAKS) {
-  test(`an ADD whose connection is ${how} fails with ConnectionLost and is sent exactly once`, async () => {
+  test(`an ADD without a request id whose connection is ${how} fails with ConnectionLost and is sent exactly once`, async () => {
     await start(replies({ ADD: breakOff, EVENTCOUNT: COUNT }));
-    const error = await client.add(STREAM, 0, [EVENT]).catch((refusal: unknown) => refusal);
+    const error = await client.add(STREAM, 0, [EVENT], ONCE).catch((refusal: unknown) => refusal);
     assert.ok(error instanceof ConnectionLost && !(error instanceof NotConnected));
     assert.equal(await client.eventCount(), 1);
     await settled();
@@ -106,10 +108,10 @@ for (const [how, breakOff] of BREAKS) {
   });
 }
 
-test("of many ADDs under way those that were answered are stored, and of the others none is sent twice", async () => {
+test("of many ADDs under way those that were answered are stored, and of those without a request id none is sent twice", async () => {
   let answered = 0;
   await start(replies({ ADD: (socket) => (answered++ < 40 ? STORED : void socket.end()), EVENTCOUNT: COUNT }));
-  const adds = Array.from({ length: 100 }, (_, version) => client.add(STREAM, version, [EVENT]));
+  const adds = Array.from({ length: 100 }, (_, version) => client.add(STREAM, version, [EVENT], ONCE));
   const outcomes = await Promise.allSettled(adds);
   assert.ok(outcomes.slice(0, 40).every(({ status }) => status === "fulfilled"));
   assert.ok(
@@ -129,7 +131,10 @@ test("an ADD larger than the socket takes at once is not sent again when the con
     begun += 1;
   });
   const large = { type: "A", data: "x".repeat(8 << 20) };
-  const outcomes = await Promise.allSettled([client.add(STREAM, 0, [large]), client.add(STREAM, 1, [large])]);
+  const outcomes = await Promise.allSettled([
+    client.add(STREAM, 0, [large], ONCE),
+    client.add(STREAM, 1, [large], ONCE),
+  ]);
   assert.ok(outcomes.every((outcome) => outcome.status === "rejected" && outcome.reason instanceof ConnectionLost));
   assert.equal(await client.eventCount(), 1);
   await settled();

@@ -6,18 +6,35 @@ import { test } from "node:test";
 import { CorruptRecord, InvalidArgument, UnexpectedReply, type NewEvent } from "../src/index.js";
 import * as exchanges from "../src/exchanges.js";
 import { eventJson, STREAM } from "./fake-server.js";
-import { newEvent, recordedEvent, vectors } from "./vectors.js";
+import { FRESH_ULID, newEvent, recordedEvent, ULID, vectors } from "./vectors.js";
+
+const CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 function exchangeOf(call: (typeof vectors.requests)[number]["call"]): exchanges.Exchange<unknown> {
-  const { method, stream = "", version, limit, offset, after, events = [] } = call;
+  const { method, stream = "", version, limit, offset, after, wait_ms: waitMs, events = [], appends = [] } = call;
+  const options = { unless: call.unless, requestId: call.request_id };
   switch (method) {
     case "add":
-      return exchanges.add(stream, version!, events.map(newEvent));
+      return exchanges.add(stream, version!, events.map(newEvent), options);
+    case "add_many":
+      return exchanges.addMany(
+        appends.map((part) => ({ ...part, events: part.events.map(newEvent) })),
+        options,
+      );
     case "get":
-      return exchanges.get(stream, { version, limit });
+      return exchanges.get(stream, { version: version as number | undefined, limit, waitMs });
     case "get_all":
-      return exchanges.getAll({ offset, after, limit });
+      return exchanges.getAll({ offset, after, limit, waitMs });
   }
+}
+
+/** The argument as the vectors have it: with the words for a fresh ULID where the client has made one. */
+function sent(word: string, given: string | null | undefined): unknown {
+  const argument = JSON.parse(word) as { request_id?: string };
+  if (given === undefined && ULID.test(argument.request_id ?? "")) {
+    argument.request_id = FRESH_ULID;
+  }
+  return argument;
 }
 
 for (const { name, command, argument, call } of vectors.requests) {
@@ -25,11 +42,23 @@ for (const { name, command, argument, call } of vectors.requests) {
     const { words } = exchangeOf(call);
     assert.equal(words[0], command);
     assert.deepEqual(
-      words.slice(1).map((word) => JSON.parse(word) as unknown),
+      words.slice(1).map((word) => sent(word, call.request_id)),
       argument === null ? [] : [argument],
     );
   });
 }
+
+test("every append gets a request id of its own, a ULID of now", () => {
+  const before = Date.now();
+  const ids = [exchanges.add(STREAM, 0, []), exchanges.add(STREAM, 0, []), exchanges.addMany([])].map(
+    ({ requestId }) => requestId!,
+  );
+  assert.equal(new Set(ids).size, 3);
+  for (const id of ids) {
+    const ms = [...id.slice(0, 10)].reduce((sum, digit) => sum * 32 + CROCKFORD.indexOf(digit), 0);
+    assert.ok(before <= ms && ms <= Date.now());
+  }
+});
 
 for (const { name, json, event } of vectors.events) {
   test(`a record is read into an event: ${name}`, () => {
@@ -39,9 +68,21 @@ for (const { name, json, event } of vectors.events) {
 
 test("null and undefined are left out of an argument", () => {
   const event: NewEvent = { type: "A", data: "", metadata: null, causationId: null, correlationId: undefined };
-  assert.deepEqual(exchanges.add(STREAM, 0, [event]).words, exchanges.add(STREAM, 0, [{ type: "A", data: "" }]).words);
+  const none = { unless: null, requestId: null };
+  assert.deepEqual(
+    exchanges.add(STREAM, 0, [{ ...event, tags: null }], none).words,
+    exchanges.add(STREAM, 0, [{ type: "A", data: "" }], { requestId: "" }).words,
+  );
+  assert.deepEqual(
+    exchanges.addMany([{ stream: STREAM, version: 0, events: null }], none).words,
+    exchanges.addMany([{ stream: STREAM, version: 0, events: [] }], { requestId: "" }).words,
+  );
+  assert.deepEqual(
+    exchanges.add(STREAM, 0, [], { requestId: "r", unless: { types: null, tags: ["a"], after: null } }).words,
+    ["ADD", `{"stream":"${STREAM}","version":0,"events":[],"unless":{"tags":["a"]},"request_id":"r"}`],
+  );
   assert.deepEqual(exchanges.get(STREAM, { version: null, limit: undefined }).words, exchanges.get(STREAM).words);
-  assert.deepEqual(exchanges.getAll({ offset: null, after: null, limit: null }).words, ["GETALL"]);
+  assert.deepEqual(exchanges.getAll({ offset: null, after: null, limit: null, waitMs: null }).words, ["GETALL"]);
 });
 
 const REFUSED: [string, () => unknown, RegExp][] = [
@@ -49,19 +90,56 @@ const REFUSED: [string, () => unknown, RegExp][] = [
   ["a version below 0", () => exchanges.add(STREAM, -1, []), /^version: .* got -1$/],
   ["a version that is no number", () => exchanges.get(STREAM, { version: NaN }), /^version: .* got NaN$/],
   ["a version in words", () => exchanges.add(STREAM, "0" as never, []), /^version: .* got '0'$/],
+  ["another word for a version", () => exchanges.add(STREAM, "none" as never, []), /^version: .* got 'none'$/],
+  [
+    "a version with a fraction, in one of several appends",
+    () =>
+      exchanges.addMany([
+        { stream: STREAM, version: "any" },
+        { stream: STREAM, version: 0.5 },
+      ]),
+    /^appends\[1\]\.version: .* got 0.5$/,
+  ],
+  [
+    "an unknown field of an append",
+    () => exchanges.addMany([{ stream: STREAM, version: 0, evnts: [] } as never]),
+    /^appends\[0\]\.evnts: unknown field; known are stream, version, events$/,
+  ],
+  [
+    "an unknown field of an event in one of several appends",
+    () => exchanges.addMany([{ stream: STREAM, version: 0, events: [{ type: "A", data: "", tag: "x" } as NewEvent] }]),
+    /^appends\[0\]\.events\[0\]\.tag: unknown field; /,
+  ],
+  [
+    "an unknown option of add",
+    () => exchanges.add(STREAM, 0, [], { requestID: "x" } as object),
+    /^requestID: unknown field; known are unless, requestId$/,
+  ],
+  [
+    "an unknown field of unless",
+    () => exchanges.add(STREAM, 0, [], { unless: { type: "x" } as object }),
+    /^unless\.type: unknown field; known are types, tags, after$/,
+  ],
+  [
+    "an unknown field in a list of unless",
+    () => exchanges.addMany([], { unless: [{ tags: ["a"] }, { tag: "x" } as object] }),
+    /^unless\[1\]\.tag: unknown field; /,
+  ],
+  ["a wait below 0", () => exchanges.get(STREAM, { waitMs: -1 }), /^waitMs: /],
+  ["a wait without an end", () => exchanges.getAll({ waitMs: Infinity }), /^waitMs: /],
   ["a version past 2^53", () => exchanges.get(STREAM, { version: 2 ** 53 }), /^version: /],
   ["no end", () => exchanges.get(STREAM, { limit: Infinity }), /^limit: .* got Infinity$/],
   ["a limit below 0", () => exchanges.getAll({ limit: -1 }), /^limit: /],
   [
     "an unknown option of get",
     () => exchanges.get(STREAM, { vesion: 1 } as object),
-    /^vesion: unknown .* version, limit$/,
+    /^vesion: unknown .* version, limit, waitMs$/,
   ],
   ["an unknown option of getAll", () => exchanges.getAll({ afetr: "" } as object), /^afetr: unknown field; known are /],
   [
     "an unknown field of an event",
     () => exchanges.add(STREAM, 0, [{ type: "A", data: "", causation_id: "x" } as NewEvent]),
-    /^events\[0\]\.causation_id: unknown field; known are type, data, metadata, causationId, correlationId$/,
+    /^events\[0\]\.causation_id: unknown field; known are type, data, metadata, causationId, correlationId, tags$/,
   ],
   ["what JSON cannot say", () => exchanges.add(STREAM, 0, [{ type: "A", data: 1n as never }]), /BigInt/],
   ["half a surrogate pair in a message", () => exchanges.ping("a\ud800b"), /half of a surrogate pair/],
@@ -106,6 +184,8 @@ const UNEXPECTED: [string, exchanges.Exchange<unknown>, unknown][] = [
   ["an object that is no event", exchanges.get(STREAM), ["{}"]],
   ["a version in quotes", exchanges.get(STREAM), [EVENT.replace('"version":0', '"version":"0"')]],
   ["no metadata", exchanges.get(STREAM), [EVENT.replace('"metadata":null,', "")]],
+  ["tags that are null", exchanges.get(STREAM), [EVENT.replace(/\}$/, ',"tags":null}')]],
+  ["a tag that is a number", exchanges.get(STREAM), [EVENT.replace(/\}$/, ',"tags":[1]}')]],
   ["something long", exchanges.get(STREAM), [EVENT, "x".repeat(1_000_000)]],
 ];
 for (const [what, exchange, reply] of UNEXPECTED) {

@@ -9,6 +9,8 @@ import { vectors } from "./vectors.js";
 
 const CLASS_BY_KIND: Record<string, abstract new (...args: never[]) => errors.EventflowError> = {
   concurrency: errors.WrongExpectedVersion,
+  unless_matched: errors.UnlessMatched,
+  request_conflict: errors.RequestConflict,
   invalid_argument: errors.InvalidArgument,
   not_authenticated: errors.NotAuthenticated,
   wrong_password: errors.WrongPassword,
@@ -19,7 +21,7 @@ const CLASS_BY_KIND: Record<string, abstract new (...args: never[]) => errors.Ev
 };
 const OTHERS = [errors.EventflowError, errors.CommandRefused, errors.UnknownRefusal];
 
-for (const { name, text, kind, stream, expected, actual } of vectors.errors) {
+for (const { name, text, kind, stream, expected, actual, unless, event } of vectors.errors) {
   test(`an error reply becomes an error: ${name}`, () => {
     const error = errorOf(text);
     const classes = kind === "other" ? OTHERS : [CLASS_BY_KIND[kind]];
@@ -31,6 +33,10 @@ for (const { name, text, kind, stream, expected, actual } of vectors.errors) {
     if (error instanceof errors.WrongExpectedVersion) {
       assert.deepEqual({ ...error }, { ...error, stream, expected, actual });
     }
+    if (error instanceof errors.UnlessMatched) {
+      assert.deepEqual({ ...error }, { ...error, unless, event });
+    }
+    assert.equal(error instanceof errors.ConditionFailed, text.startsWith("CONCURRENCY"));
   });
 }
 
@@ -56,7 +62,9 @@ test("every class says its own name, and a code that the others do not have", ()
     assert.equal(error.name, name);
     return error;
   });
-  const codes = made.map(({ code }) => code).filter((code) => code !== undefined && code !== "ERR");
+  // The two conditions of an append share one.
+  const others = made.filter((error) => !(error instanceof errors.ConditionFailed));
+  const codes = others.map(({ code }) => code).filter((code) => code !== undefined && code !== "ERR");
   assert.equal(new Set(codes).size, codes.length);
   assert.match(String(errorOf("OOM the disk is full")), /^StoreFull: the disk is full$/);
 });
@@ -69,4 +77,7 @@ test("a lost connection says that the outcome is unknown, and an unsent request 
   assert.equal(unsent.message, "no server; nothing was sent");
   assert.equal(unsent.retryCanHelp, true);
   assert.ok(unsent instanceof errors.ConnectionLost);
+  const closed = errors.ClientClosed.because("the client was closed");
+  assert.equal(closed.retryCanHelp, false);
+  assert.ok(closed instanceof errors.NotConnected);
 });
