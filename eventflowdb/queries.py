@@ -1,4 +1,4 @@
-"""What a reader may ask for: the shape that the commands, the storage and the subscriptions share."""
+"""What a reader may ask for, and what it is told of streams and types: the shapes that all layers share."""
 
 import msgspec
 
@@ -34,3 +34,21 @@ class Query(msgspec.Struct, frozen=True):
     def is_a_place(self) -> bool:
         """Whether it asks for all of a stream, or of the log, from a place on."""
         return not (self.has_terms or self.end is not None or self.since_us or self.until_us is not None)
+
+
+class StreamSummary(msgspec.Struct, frozen=True):
+    """A stream from outside; version: the number of its events, which is what the next append expects."""
+
+    stream: str
+    version: int
+    first_id: str
+    first_added_at: str
+    last_id: str
+    last_added_at: str
+
+
+class TypeSummary(msgspec.Struct, frozen=True):
+    """An event type, and how many events there are of it."""
+
+    type: str
+    count: int

@@ -8,8 +8,9 @@ Needs the extra: pip install 'eventflowdb[redis]'. Works with redis-py 5 to 8.
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from redis.asyncio import ConnectionPool
@@ -21,11 +22,18 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from eventflowdb.client import exchanges
 from eventflowdb.client.appends import FRESH, RequestId, StreamAppend
 from eventflowdb.client.exchanges import Checksum, Exchange, Size, UnlessGiven
+from eventflowdb.client.filters import Filters, Terms
+from eventflowdb.client.paging import Paging
 from eventflowdb.client.redis_errors import FAILURES, failure_of
 from eventflowdb.client.refusals import ClientClosed, ConnectionLost
 from eventflowdb.client.retries import Attempts
+from eventflowdb.client.subscriptions import PING, SILENCE_SECONDS_MAX, Subscription
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
+from eventflowdb.queries import StreamSummary, TypeSummary
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 PORT_DEFAULT = 6543
 PAGE_EVENTS_DEFAULT = 1000
@@ -75,6 +83,7 @@ class Connections:
         # redis-py's own pool that waits hangs, up to version 5.0.1, when it cannot connect.
         self._places = asyncio.Semaphore(pool_size)
         self._is_closed = False
+        self._subscribers: list[Any] = []
 
     async def request(self, words: Sequence[bytes], wait_seconds: float = 0.0) -> object:
         """Send one request, once, and give the reply; errors in it are as redis-py has them.
@@ -97,11 +106,38 @@ class Connections:
         """Take no more requests; a connection in use is closed when its reply has come."""
         self._is_closed = True
         await self.drop_idle()
+        await self._end_subscriptions()
 
     async def abort(self) -> None:
         """Take no more requests, and close all connections."""
         self._is_closed = True
         await self._pool.disconnect()
+        await self._end_subscriptions()
+
+    @asynccontextmanager
+    async def subscribed(self, query: bytes) -> "AsyncIterator[Messages]":
+        """A connection of its own that has subscribed to a query, beside those of the pool."""
+        if self._is_closed:
+            raise ClientClosed.because("the client was disconnected")
+        connection = self._pool.connection_class(**{**self._pool.connection_kwargs, "socket_timeout": None})
+        self._subscribers.append(connection)
+        messages = Messages(self, connection)
+        try:
+            await messages.subscribe(query)
+            yield messages
+        finally:
+            self._subscribers.remove(connection)
+            messages.stop()
+            await connection.disconnect(nowait=True)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the program has closed it."""
+        return self._is_closed
+
+    async def _end_subscriptions(self) -> None:
+        for connection in list(self._subscribers):
+            await connection.disconnect(nowait=True)
 
     async def _request(self, words: Sequence[bytes], wait_seconds: float) -> object:
         connection = await self._take()
@@ -143,6 +179,65 @@ class Connections:
         if self._is_closed:
             await connection.disconnect()
         await self._pool.release(connection)
+
+
+class Messages:
+    """What comes on a connection that has subscribed."""
+
+    def __init__(self, connections: Connections, connection: Any) -> None:
+        self._connections = connections
+        self._connection = connection
+        self._watch: asyncio.Task[None] | None = None
+        self._is_reading = False
+        self._has_heard = False
+
+    async def subscribe(self, query: bytes) -> None:
+        """Connect, and send the query."""
+        try:
+            await self._connection.connect()
+            await self._connection.send_command(b"SUBSCRIBE", query)
+        except FAILURES as error:
+            raise self._failure_of(error, was_sent=False) from error
+        if self._connections.is_closed:
+            raise ClientClosed.because("the client was disconnected")
+        self._watch = asyncio.ensure_future(self._ask_for_life())
+
+    async def read(self) -> object:
+        """The next message, error or answer; ConnectionLost where the server gives no sign of life."""
+        self._is_reading = True
+        try:
+            return await self._connection.read_response()
+        except FAILURES as error:
+            raise self._failure_of(error, was_sent=True) from error
+        finally:
+            self._is_reading = False
+            self._has_heard = True
+
+    def stop(self) -> None:
+        """Read no more."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _ask_for_life(self) -> None:
+        """Ask a server that is silent, and close the connection where it stays so."""
+        with suppress(*FAILURES):  # the read tells of them
+            while True:
+                if await self._is_silent():
+                    await self._connection.send_command(PING)
+                    if await self._is_silent():
+                        await self._connection.disconnect(nowait=True)
+                        return
+
+    async def _is_silent(self) -> bool:
+        """Whether nothing comes for a while, though it is waited for."""
+        self._has_heard = False
+        await asyncio.sleep(SILENCE_SECONDS_MAX)
+        return self._is_reading and not self._has_heard
+
+    def _failure_of(self, error: Exception, *, was_sent: bool) -> EventflowError:
+        if self._connections.is_closed:
+            return ClientClosed.because("the client was disconnected")
+        return failure_of(error, was_sent=was_sent)
 
 
 class EventflowClient:
@@ -227,43 +322,96 @@ class EventflowClient:
         return await self._do(exchanges.add_many(appends, unless=unless, request_id=request_id))
 
     async def get(
-        self, stream: str | UUID, version: int = 0, limit: int = 0, *, wait_ms: int = 0
+        self,
+        stream: str | UUID,
+        version: int = 0,
+        limit: int = 0,
+        *,
+        after: str | None = None,
+        backwards: bool = False,
+        wait_ms: int = 0,
+        **filters: "Unpack[Filters]",
     ) -> list[RecordedEvent]:
-        """A stream's events after its first `version`, at most `limit`; 0 means all.
+        """A stream's events after its first `version`, at most `limit`; 0 means all, with `after` or a filter 100.
 
+        after: the id of the last event that is not wanted; backwards: the last one first; filters: see Filters.
         An empty list where there are none, also for a stream that does not exist; but first the server waits for
         one, up to `wait_ms` (at most an hour).
         """
-        return await self._do(exchanges.get(stream, version, limit, wait_ms=wait_ms))
+        return await self._do(
+            exchanges.get(stream, version, limit, after=after, backwards=backwards, wait_ms=wait_ms, filters=filters)
+        )
 
     async def get_all(
-        self, *, offset: str | None = None, after: str | None = None, limit: int | None = None, wait_ms: int = 0
+        self,
+        *,
+        offset: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+        wait_ms: int = 0,
+        **filters: "Unpack[Filters]",
     ) -> list[RecordedEvent]:
-        """Events in the order of the log, at most `limit` (absent or 0: 100).
+        """Events in the order of the log, or `backwards`, at most `limit` (absent or 0: 100).
 
-        They begin with the event whose id is `offset`, or with the one past the id `after`; the server refuses
-        both at once. Fewer than `limit` means that the log ended there. Where there are none the server first waits
-        for one, up to `wait_ms` (at most an hour).
+        Those from the event whose id is `offset` on, or past the id `after`; the server refuses both at once. filters:
+        see Filters. Fewer than `limit` means that there were no more. Where there are none the server first waits for
+        one, up to `wait_ms` (at most an hour).
         """
-        return await self._do(exchanges.get_all(offset=offset, after=after, limit=limit, wait_ms=wait_ms))
+        return await self._do(
+            exchanges.get_all(
+                offset=offset, after=after, limit=limit, backwards=backwards, wait_ms=wait_ms, filters=filters
+            )
+        )
+
+    async def event(self, event_id: str) -> RecordedEvent | None:
+        """The event of this id; None where there is none."""
+        return await self._do(exchanges.event(event_id))
+
+    async def stream(self, stream: str | UUID) -> StreamSummary | None:
+        """A stream's version, which the next append expects, and its first and last events; None where it has none."""
+        return await self._do(exchanges.stream(stream))
+
+    async def streams(
+        self, *, after: str | UUID | None = None, limit: int | None = None, **terms: "Unpack[Terms]"
+    ) -> list[StreamSummary]:
+        """Streams in the order of their first events, at most `limit` (absent: 100; at most 1,000).
+
+        Given terms, those that hold such an event, in the order of the first ones. after: the last stream of the page
+        before. Fewer than `limit` means that there were no more.
+        """
+        return await self._do(exchanges.streams(after=after, limit=limit, terms=terms))
+
+    async def types(self, *, after: str | None = None, limit: int | None = None) -> list[TypeSummary]:
+        """The event types in the order of their names, each with its number of events, at most `limit` (absent: 1,000).
+
+        after: the last type of the page before.
+        """
+        return await self._do(exchanges.types(after=after, limit=limit))
 
     async def read_all(
-        self, *, after: str | None = None, page_events: int = PAGE_EVENTS_DEFAULT
+        self,
+        *,
+        stream: str | UUID | None = None,
+        version: int = 0,
+        after: str | None = None,
+        backwards: bool = False,
+        page_events: int = PAGE_EVENTS_DEFAULT,
+        **filters: "Unpack[Filters]",
     ) -> AsyncIterator[RecordedEvent]:
         """Every event of the log past the id `after`, in order, up to where the log ends when it gets there.
 
-        One page of `page_events` (at least 1) is asked for, and held in memory, at a time; choose it by how large
-        your events are.
+        stream: only those of a stream, after its first `version`; filters: only such, see Filters; backwards: the last
+        one first. One page of `page_events` (at least 1) is asked for, and held in memory, at a time; choose it by how
+        large your events are.
         To go on later, keep the id of the last event you are done with. Raises what `get_all` raises.
         """
-        exchanges.check_page_events(page_events)
-        while True:
-            page = await self.get_all(after=after, limit=page_events)
-            for event in page:
+        paging = Paging(
+            filters, stream=stream, version=version, after=after, backwards=backwards, page_events=page_events
+        )
+        while not paging.is_over:
+            for event in paging.take(await self._do(paging.next())):
                 yield event
-            if len(page) < page_events:
-                return
-            after = page[-1].id
 
     async def follow(
         self,
@@ -284,6 +432,39 @@ class EventflowClient:
                 yield event
             if page:
                 after = page[-1].id
+
+    async def subscribe(
+        self,
+        *,
+        stream: str | UUID | None = None,
+        version: int | None = None,
+        offset: str | None = None,
+        after: str | None = None,
+        **filters: "Unpack[Filters]",
+    ) -> AsyncIterator[RecordedEvent]:
+        """Events as they are stored, in the order of the log; it never ends by itself.
+
+        From the event whose id is `offset` on, or past the id `after`, or since a time, history first; without any of
+        these from now on. stream: only those of a stream, `version`: after so many of them; filters: see Filters.
+
+        When the connection breaks it is made anew, for as long as that takes, and goes on behind the last event that
+        was given: nothing is missing, and nothing comes twice. It has a connection to itself, beside those of the pool,
+        and reads from it no faster than you take events. Raises what the server refuses it by, NotConnected where it
+        cannot be reached at first, ClientClosed when the client is closed. `aclose` it, or cancel its task, to end it.
+        """
+        place = Subscription(filters, stream=stream, version=version, offset=offset, after=after)
+        if not place.has_place:
+            place.begin_after((await self.checksum()).event_id)
+        while True:
+            try:
+                async with self._connections.subscribed(place.query()) as connection:
+                    while True:
+                        event = place.event_of(await connection.read())
+                        if event is not None:
+                            yield event
+            except EventflowError as error:
+                pause = place.pause_after(error)
+            await asyncio.sleep(pause)
 
     async def disconnect(self) -> None:
         """Close: requests under way are still answered, others fail with NotConnected."""

@@ -6,11 +6,13 @@ Needs the extra: pip install 'eventflowdb[redis]'. Works with redis-py 5 to 8.
 """
 
 import inspect
+import socket
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from threading import BoundedSemaphore
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from redis import ConnectionPool
@@ -22,11 +24,18 @@ from redis.retry import Retry
 from eventflowdb.client import exchanges
 from eventflowdb.client.appends import FRESH, RequestId, StreamAppend
 from eventflowdb.client.exchanges import Checksum, Exchange, Size, UnlessGiven
+from eventflowdb.client.filters import Filters, Terms
+from eventflowdb.client.paging import Paging
 from eventflowdb.client.redis_errors import FAILURES, failure_of
 from eventflowdb.client.refusals import ClientClosed, ConnectionLost
 from eventflowdb.client.retries import Attempts
+from eventflowdb.client.subscriptions import PING, SILENCE_SECONDS_MAX, Subscription, no_sign_of_life
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
+from eventflowdb.queries import StreamSummary, TypeSummary
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 PORT_DEFAULT = 6543
 PAGE_EVENTS_DEFAULT = 1000
@@ -76,6 +85,7 @@ class Connections:
         # redis-py's own pool that waits cannot, before version 8, close what is idle and nothing else.
         self._places = BoundedSemaphore(pool_size)
         self._is_closed = False
+        self._subscribers: list[Messages] = []
 
     def request(self, words: Sequence[bytes], wait_seconds: float = 0.0) -> object:
         """Send one request, once, and give the reply; errors in it are as redis-py has them.
@@ -98,11 +108,37 @@ class Connections:
         """Take no more requests; a connection in use is closed when its reply has come."""
         self._is_closed = True
         self.drop_idle()
+        self._end_subscriptions()
 
     def abort(self) -> None:
         """Take no more requests, and close all connections."""
         self._is_closed = True
         self._pool.disconnect()
+        self._end_subscriptions()
+
+    @contextmanager
+    def subscribed(self, query: bytes) -> "Iterator[Messages]":
+        """A connection of its own that has subscribed to a query, beside those of the pool."""
+        if self._is_closed:
+            raise ClientClosed.because("the client was disconnected")
+        connection = self._pool.connection_class(**{**self._pool.connection_kwargs, "socket_timeout": None})
+        messages = Messages(self, connection)
+        self._subscribers.append(messages)
+        try:
+            messages.subscribe(query)
+            yield messages
+        finally:
+            self._subscribers.remove(messages)
+            connection.disconnect()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the program has closed it."""
+        return self._is_closed
+
+    def _end_subscriptions(self) -> None:
+        for messages in list(self._subscribers):
+            messages.interrupt()
 
     def _request(self, words: Sequence[bytes], wait_seconds: float) -> object:
         connection = self._take()
@@ -142,6 +178,47 @@ class Connections:
         if self._is_closed:
             connection.disconnect()
         self._pool.release(connection)
+
+
+class Messages:
+    """What comes on a connection that has subscribed."""
+
+    def __init__(self, connections: Connections, connection: Any) -> None:
+        self._connections = connections
+        self._connection = connection
+
+    def subscribe(self, query: bytes) -> None:
+        """Connect, and send the query."""
+        try:
+            self._connection.connect()
+            self._connection.send_command(b"SUBSCRIBE", query)
+        except FAILURES as error:
+            raise self._failure_of(error, was_sent=False) from error
+        if self._connections.is_closed:
+            raise ClientClosed.because("the client was disconnected")
+
+    def read(self) -> object:
+        """The next message, error or answer; ConnectionLost where the server gives no sign of life."""
+        try:
+            if not self._connection.can_read(timeout=SILENCE_SECONDS_MAX):
+                self._connection.send_command(PING)
+                if not self._connection.can_read(timeout=SILENCE_SECONDS_MAX):
+                    raise no_sign_of_life()
+            return self._connection.read_response()
+        except FAILURES as error:
+            raise self._failure_of(error, was_sent=True) from error
+
+    def interrupt(self) -> None:
+        """End the read that another thread is in; it closes the connection itself."""
+        connected = self._connection._sock
+        if connected is not None:
+            with suppress(OSError):  # it was closed meanwhile
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def _failure_of(self, error: Exception, *, was_sent: bool) -> EventflowError:
+        if self._connections.is_closed:
+            return ClientClosed.because("the client was disconnected")
+        return failure_of(error, was_sent=was_sent)
 
 
 class EventflowClient:
@@ -225,39 +302,96 @@ class EventflowClient:
         """
         return self._do(exchanges.add_many(appends, unless=unless, request_id=request_id))
 
-    def get(self, stream: str | UUID, version: int = 0, limit: int = 0, *, wait_ms: int = 0) -> list[RecordedEvent]:
-        """A stream's events after its first `version`, at most `limit`; 0 means all.
+    def get(
+        self,
+        stream: str | UUID,
+        version: int = 0,
+        limit: int = 0,
+        *,
+        after: str | None = None,
+        backwards: bool = False,
+        wait_ms: int = 0,
+        **filters: "Unpack[Filters]",
+    ) -> list[RecordedEvent]:
+        """A stream's events after its first `version`, at most `limit`; 0 means all, with `after` or a filter 100.
 
+        after: the id of the last event that is not wanted; backwards: the last one first; filters: see Filters.
         An empty list where there are none, also for a stream that does not exist; but first the server waits for
         one, up to `wait_ms` (at most an hour).
         """
-        return self._do(exchanges.get(stream, version, limit, wait_ms=wait_ms))
+        return self._do(
+            exchanges.get(stream, version, limit, after=after, backwards=backwards, wait_ms=wait_ms, filters=filters)
+        )
 
     def get_all(
-        self, *, offset: str | None = None, after: str | None = None, limit: int | None = None, wait_ms: int = 0
+        self,
+        *,
+        offset: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+        wait_ms: int = 0,
+        **filters: "Unpack[Filters]",
     ) -> list[RecordedEvent]:
-        """Events in the order of the log, at most `limit` (absent or 0: 100).
+        """Events in the order of the log, or `backwards`, at most `limit` (absent or 0: 100).
 
-        They begin with the event whose id is `offset`, or with the one past the id `after`; the server refuses
-        both at once. Fewer than `limit` means that the log ended there. Where there are none the server first waits
-        for one, up to `wait_ms` (at most an hour).
+        Those from the event whose id is `offset` on, or past the id `after`; the server refuses both at once. filters:
+        see Filters. Fewer than `limit` means that there were no more. Where there are none the server first waits for
+        one, up to `wait_ms` (at most an hour).
         """
-        return self._do(exchanges.get_all(offset=offset, after=after, limit=limit, wait_ms=wait_ms))
+        return self._do(
+            exchanges.get_all(
+                offset=offset, after=after, limit=limit, backwards=backwards, wait_ms=wait_ms, filters=filters
+            )
+        )
 
-    def read_all(self, *, after: str | None = None, page_events: int = PAGE_EVENTS_DEFAULT) -> Iterator[RecordedEvent]:
+    def event(self, event_id: str) -> RecordedEvent | None:
+        """The event of this id; None where there is none."""
+        return self._do(exchanges.event(event_id))
+
+    def stream(self, stream: str | UUID) -> StreamSummary | None:
+        """A stream's version, which the next append expects, and its first and last events; None where it has none."""
+        return self._do(exchanges.stream(stream))
+
+    def streams(
+        self, *, after: str | UUID | None = None, limit: int | None = None, **terms: "Unpack[Terms]"
+    ) -> list[StreamSummary]:
+        """Streams in the order of their first events, at most `limit` (absent: 100; at most 1,000).
+
+        Given terms, those that hold such an event, in the order of the first ones. after: the last stream of the page
+        before. Fewer than `limit` means that there were no more.
+        """
+        return self._do(exchanges.streams(after=after, limit=limit, terms=terms))
+
+    def types(self, *, after: str | None = None, limit: int | None = None) -> list[TypeSummary]:
+        """The event types in the order of their names, each with its number of events, at most `limit` (absent: 1,000).
+
+        after: the last type of the page before.
+        """
+        return self._do(exchanges.types(after=after, limit=limit))
+
+    def read_all(
+        self,
+        *,
+        stream: str | UUID | None = None,
+        version: int = 0,
+        after: str | None = None,
+        backwards: bool = False,
+        page_events: int = PAGE_EVENTS_DEFAULT,
+        **filters: "Unpack[Filters]",
+    ) -> Iterator[RecordedEvent]:
         """Every event of the log past the id `after`, in order, up to where the log ends when it gets there.
 
-        One page of `page_events` (at least 1) is asked for, and held in memory, at a time; choose it by how large
-        your events are.
+        stream: only those of a stream, after its first `version`; filters: only such, see Filters; backwards: the last
+        one first. One page of `page_events` (at least 1) is asked for, and held in memory, at a time; choose it by how
+        large your events are.
         To go on later, keep the id of the last event you are done with. Raises what `get_all` raises.
         """
-        exchanges.check_page_events(page_events)
-        while True:
-            page = self.get_all(after=after, limit=page_events)
-            yield from page
-            if len(page) < page_events:
-                return
-            after = page[-1].id
+        paging = Paging(
+            filters, stream=stream, version=version, after=after, backwards=backwards, page_events=page_events
+        )
+        while not paging.is_over:
+            yield from paging.take(self._do(paging.next()))
 
     def follow(
         self,
@@ -277,6 +411,39 @@ class EventflowClient:
             yield from page
             if page:
                 after = page[-1].id
+
+    def subscribe(
+        self,
+        *,
+        stream: str | UUID | None = None,
+        version: int | None = None,
+        offset: str | None = None,
+        after: str | None = None,
+        **filters: "Unpack[Filters]",
+    ) -> Iterator[RecordedEvent]:
+        """Events as they are stored, in the order of the log; it never ends by itself.
+
+        From the event whose id is `offset` on, or past the id `after`, or since a time, history first; without any of
+        these from now on. stream: only those of a stream, `version`: after so many of them; filters: see Filters.
+
+        When the connection breaks it is made anew, for as long as that takes, and goes on behind the last event that
+        was given: nothing is missing, and nothing comes twice. It has a connection to itself, beside those of the pool,
+        and reads from it no faster than you take events. Raises what the server refuses it by, NotConnected where it
+        cannot be reached at first, ClientClosed when the client is closed. `close` it to end it.
+        """
+        place = Subscription(filters, stream=stream, version=version, offset=offset, after=after)
+        if not place.has_place:
+            place.begin_after(self.checksum().event_id)
+        while True:
+            try:
+                with self._connections.subscribed(place.query()) as connection:
+                    while True:
+                        event = place.event_of(connection.read())
+                        if event is not None:
+                            yield event
+            except EventflowError as error:
+                pause = place.pause_after(error)
+            time.sleep(pause)
 
     def disconnect(self) -> None:
         """Close: requests under way are still answered, others fail with NotConnected."""

@@ -29,6 +29,7 @@ from txredisapi import ConnectionError as RedisConnectionError
 from txredisapi import TimeoutError as RedisTimeoutError
 from zope.interface import implementer
 
+from eventflowdb.client.messages import MessageConnections, Messages
 from eventflowdb.client.refusals import ClientClosed, ConnectionLost, NotConnected, UnexpectedReply
 from eventflowdb.client.replies import Reply, ReplyParser
 from eventflowdb.errors import EventflowError
@@ -271,6 +272,7 @@ class ServerConnections:
             )
 
         self._make_pool = make_pool
+        self._messages = MessageConnections(endpoint, reactor, password=password, user=user)
         self._pool = make_pool(pool_size, is_eager)
         self._waiting: list[ConnectionPool] = []
         self._idle: list[ConnectionPool] = []
@@ -287,14 +289,22 @@ class ServerConnections:
         asked = waiting.request(*words, wait_seconds=wait_seconds)
         return asked.addBoth(self._waited, waiting)
 
+    async def subscribe(self, query: bytes) -> Messages:
+        """A connection of its own that has subscribed to a query."""
+        if self._pool.ended_by is not None:
+            raise _fresh(self._pool.ended_by)
+        return await self._messages.open(query)
+
     async def close(self) -> None:
         """Take no more requests, let the server answer those it has, then close; reads that wait do not wait on."""
+        self._messages.close()
         closed = Deferred.fromCoroutine(self._pool.close())
         aborts = [Deferred.fromCoroutine(waiting.abort()) for waiting in self._waiting]
         await DeferredList([closed, *aborts], consumeErrors=True)
 
     async def abort(self) -> None:
         """Close at once: requests under way fail with ConnectionLost."""
+        self._messages.close()
         aborts = [Deferred.fromCoroutine(pool.abort()) for pool in (self._pool, *self._waiting)]
         await DeferredList(aborts)
 

@@ -14,9 +14,11 @@ import msgspec
 from ulid import ULID
 
 from eventflowdb.client.appends import FRESH, RequestId, StreamAppend, Unless
+from eventflowdb.client.filters import FilterFields, Filters, Terms, fields_of
 from eventflowdb.client.refusals import UnexpectedReply
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
+from eventflowdb.queries import StreamSummary, TypeSummary
 
 T = TypeVar("T")
 
@@ -58,6 +60,17 @@ class Exchange(Generic[T]):
 UnlessGiven = Unless | Sequence[Unless] | None
 
 
+class Page(NamedTuple):
+    """Events of a read, and the id to go on from; None at its end."""
+
+    events: list[RecordedEvent]
+    cursor: str | None
+
+
+class _Event(msgspec.Struct):
+    id: str
+
+
 class _Add(msgspec.Struct, omit_defaults=True):
     stream: str
     version: ExpectedVersion
@@ -70,20 +83,6 @@ class _AddMany(msgspec.Struct, omit_defaults=True):
     appends: Sequence[StreamAppend]
     unless: UnlessGiven = None
     request_id: str | None = None
-
-
-class _Get(msgspec.Struct, omit_defaults=True):
-    stream: str
-    version: int = 0
-    limit: int = 0
-    wait_ms: int = 0
-
-
-class _GetAll(msgspec.Struct, omit_defaults=True):
-    offset: str | None = None
-    after: str | None = None
-    limit: int | None = None
-    wait_ms: int = 0
 
 
 def ping(message: str | None = None) -> Exchange[str]:
@@ -142,7 +141,7 @@ def add(
     """Events to be stored together at the end of a stream that is as expected."""
     given_id = _request_id(request_id)
     argument = _Add(str(stream), version, events, unless, given_id)
-    return Exchange((b"ADD", _json(argument)), _events, is_append=True, request_id=given_id)
+    return Exchange((b"ADD", encoded(argument)), _events, is_append=True, request_id=given_id)
 
 
 def add_many(
@@ -151,25 +150,81 @@ def add_many(
     """Events to be stored together at the ends of several streams, each as expected."""
     given_id = _request_id(request_id)
     argument = _AddMany(appends, unless, given_id)
-    return Exchange((b"ADDMANY", _json(argument)), _events, is_append=True, request_id=given_id)
+    return Exchange((b"ADDMANY", encoded(argument)), _events, is_append=True, request_id=given_id)
 
 
-def get(stream: str | UUID, version: int = 0, limit: int = 0, *, wait_ms: int = 0) -> Exchange[list[RecordedEvent]]:
+def get(
+    stream: str | UUID,
+    version: int = 0,
+    limit: int = 0,
+    *,
+    after: str | None = None,
+    backwards: bool = False,
+    wait_ms: int = 0,
+    filters: Filters | None = None,
+) -> Exchange[list[RecordedEvent]]:
     """The events of a stream after its first `version`, at most `limit` unless that is 0; waits for them."""
-    argument = _Get(str(stream), version, limit, wait_ms)
-    return Exchange((b"GET", _json(argument)), _events, wait_seconds=wait_ms / 1000)
+    argument = fields_of(
+        filters or {},
+        stream=str(stream),
+        version=version,
+        limit=limit or None,
+        after=after,
+        backwards=backwards,
+        wait_ms=wait_ms,
+    )
+    return Exchange((b"GET", encoded(argument)), _events, wait_seconds=wait_ms / 1000)
 
 
 def get_all(
-    *, offset: str | None = None, after: str | None = None, limit: int | None = None, wait_ms: int = 0
+    *,
+    offset: str | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+    backwards: bool = False,
+    wait_ms: int = 0,
+    filters: Filters | None = None,
 ) -> Exchange[list[RecordedEvent]]:
     """The events of the log from the id `offset` on, or past the id `after`; limit None: as many as the server says.
 
     wait_ms: how long the server is to wait where there are none.
     """
-    argument = _GetAll(offset, after, limit, wait_ms)
-    words = (b"GETALL",) if argument == _GetAll() else (b"GETALL", _json(argument))
-    return Exchange(words, _events, wait_seconds=wait_ms / 1000)
+    argument = fields_of(filters or {}, offset=offset, after=after, limit=limit, backwards=backwards, wait_ms=wait_ms)
+    return Exchange(_words(b"GETALL", argument), _events, wait_seconds=wait_ms / 1000)
+
+
+def page(argument: FilterFields) -> Exchange[Page]:
+    """One page of a read, with or without a cursor."""
+    limit = argument.limit or 0
+    words = (b"GETALL" if argument.stream is None else b"GET", encoded(argument))
+    return Exchange(words, _page if argument.cursor else lambda reply: _full_or_last(_events(reply), limit))
+
+
+def event(event_id: str) -> Exchange[RecordedEvent | None]:
+    """One event, None where there is none of this id."""
+    return Exchange((b"EVENT", encoded(_Event(event_id))), _optional(RecordedEvent))
+
+
+def stream(stream: str | UUID) -> Exchange[StreamSummary | None]:
+    """What there is to tell of a stream, None where it holds nothing."""
+    return Exchange((b"STREAM", encoded(FilterFields(stream=str(stream)))), _optional(StreamSummary))
+
+
+def streams(
+    *, after: str | UUID | None = None, limit: int | None = None, terms: Terms | None = None
+) -> Exchange[list[StreamSummary]]:
+    """The streams behind one, at most `limit`; with terms those that hold such an event."""
+    argument = fields_of(terms or {}, after=None if after is None else str(after), limit=limit)
+    return Exchange(_words(b"STREAMS", argument), _list(StreamSummary))
+
+
+def types(*, after: str | None = None, limit: int | None = None) -> Exchange[list[TypeSummary]]:
+    """The event types behind one, at most `limit`, and how many events there are of each."""
+    return Exchange(_words(b"TYPES", FilterFields(after=after, limit=limit)), _list(TypeSummary))
+
+
+def _words(command: bytes, argument: FilterFields) -> tuple[bytes, ...]:
+    return (command,) if argument == FilterFields() else (command, encoded(argument))
 
 
 def check_page_events(page_events: int) -> None:
@@ -189,7 +244,8 @@ def _request_id(given: RequestId) -> str | None:
     return str(ULID()) if given is FRESH else given or None
 
 
-def _json(argument: msgspec.Struct) -> bytes:
+def encoded(argument: msgspec.Struct) -> bytes:
+    """The JSON of an argument; InvalidArgument where UTF-8 cannot carry it."""
     try:
         return msgspec.json.encode(argument)
     except UnicodeEncodeError as error:
@@ -209,6 +265,43 @@ def _not_unicode(error: UnicodeEncodeError) -> InvalidArgument:
 
 
 _decode_event = msgspec.json.Decoder(RecordedEvent).decode
+
+
+def decode_event(record: object) -> RecordedEvent:
+    """An event, from its JSON; UnexpectedReply if it is something else."""
+    (event,) = _events([record])
+    return event
+
+
+def _full_or_last(events: list[RecordedEvent], limit: int) -> Page:
+    return Page(events, events[-1].id if len(events) == limit else None)
+
+
+def _page(reply: object) -> Page:
+    events, cursor = _pair(reply)
+    return Page(_events(events), None if cursor is None else _text(cursor))
+
+
+def _optional(shape: type[T]) -> Callable[[object], T | None]:
+    decode = _one(shape)
+    return lambda reply: None if reply is None else decode(reply)
+
+
+def _list(shape: type[T]) -> Callable[[object], list[T]]:
+    decode = _one(shape)
+    return lambda reply: [decode(item) for item in _array(reply)]
+
+
+def _one(shape: type[T]) -> Callable[[object], T]:
+    decoder = msgspec.json.Decoder(shape)
+
+    def decode(reply: object) -> T:
+        try:
+            return decoder.decode(_text(reply))
+        except msgspec.DecodeError as error:
+            raise UnexpectedReply(f"the server sent something else than it should: {error}") from error
+
+    return decode
 
 
 def _events(reply: object) -> list[RecordedEvent]:

@@ -11,7 +11,9 @@ from eventflowdb.errors import (
     CorruptRecord,
     EventflowError,
     InvalidArgument,
+    NoSuchConsumer,
     NotAuthenticated,
+    NotHeld,
     NotPermitted,
     RequestConflict,
     StoreFull,
@@ -87,6 +89,7 @@ _CLASSES: tuple[type[EventflowError], ...] = (
     StoreFull,
     CorruptRecord,
     RequestConflict,
+    NoSuchConsumer,
 )
 _CLASS_BY_CODE = {cls.code: cls for cls in _CLASSES}
 _CODE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -127,6 +130,8 @@ def _condition_failed(sentence: str) -> ConditionFailed:
             pairs[key] = value
     if "unless" in pairs:
         return UnlessMatched(sentence, unless=_find_number(pairs["unless"]), event=pairs.get("event"))
+    if "consumer" in pairs:
+        return NotHeld(sentence, consumer=pairs["consumer"], event=pairs.get("event"))
     expected = pairs.get("expected", "")
     return WrongExpectedVersion(
         sentence,

@@ -4,7 +4,7 @@ Everything here belongs to the reactor's thread.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 from twisted.internet.defer import Deferred, fail
@@ -17,10 +17,19 @@ from eventflowdb.client import exchanges
 from eventflowdb.client.appends import FRESH, RequestId, StreamAppend
 from eventflowdb.client.connections import ServerConnections
 from eventflowdb.client.exchanges import Checksum, Exchange, Size, UnlessGiven
+from eventflowdb.client.filters import Filters, Terms
+from eventflowdb.client.messages import Messages
+from eventflowdb.client.paging import Paging
+from eventflowdb.client.refusals import ClientClosed
 from eventflowdb.client.replies import Reply
 from eventflowdb.client.retries import Attempts
+from eventflowdb.client.subscriptions import Subscription
 from eventflowdb.errors import EventflowError, InvalidArgument
 from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
+from eventflowdb.queries import StreamSummary, TypeSummary
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 PORT_DEFAULT = 6543
 PAGE_EVENTS_DEFAULT = 1000
@@ -38,6 +47,9 @@ class Connections(Protocol):
 
         wait_seconds: for how long the server may wait before it replies.
         """
+
+    async def subscribe(self, query: bytes) -> Messages:
+        """A connection of its own that has subscribed to a query."""
 
     async def close(self) -> None:
         """Let the server answer what it was asked, then close."""
@@ -135,43 +147,100 @@ class EventflowClient:
         return self._exchange(exchanges.add_many, appends, unless=unless, request_id=request_id)
 
     def get(
-        self, stream: str | UUID, version: int = 0, limit: int = 0, *, wait_ms: int = 0
+        self,
+        stream: str | UUID,
+        version: int = 0,
+        limit: int = 0,
+        *,
+        after: str | None = None,
+        backwards: bool = False,
+        wait_ms: int = 0,
+        **filters: "Unpack[Filters]",
     ) -> "Deferred[list[RecordedEvent]]":
-        """Fires with a stream's events after its first `version`, at most `limit`; 0 means all.
+        """Fires with a stream's events after its first `version`, at most `limit`; 0 means all, with a filter 100.
 
-        An empty list where there are none, also for a stream that does not exist; but first the server waits for
-        one, up to `wait_ms` (at most an hour).
+        after: the id of the last event that is not wanted, which counts as a filter; backwards: the last one first;
+        filters: see Filters. An empty list where there are none, also for a stream that does not exist; but first the
+        server waits for one, up to `wait_ms` (at most an hour).
         """
-        return self._exchange(exchanges.get, stream, version, limit, wait_ms=wait_ms)
+        return self._exchange(
+            exchanges.get, stream, version, limit, after=after, backwards=backwards, wait_ms=wait_ms, filters=filters
+        )
 
     def get_all(
-        self, *, offset: str | None = None, after: str | None = None, limit: int | None = None, wait_ms: int = 0
+        self,
+        *,
+        offset: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+        wait_ms: int = 0,
+        **filters: "Unpack[Filters]",
     ) -> "Deferred[list[RecordedEvent]]":
-        """Fires with events in the order of the log, at most `limit` (absent or 0: 100).
+        """Fires with events in the order of the log, or `backwards`, at most `limit` (absent or 0: 100).
 
-        They begin with the event whose id is `offset`, or with the one past the id `after`; the server refuses
-        both at once. Fewer than `limit` means that the log ended there. Where there are none the server first waits
-        for one, up to `wait_ms` (at most an hour).
+        Those from the event whose id is `offset` on, or past the id `after`; the server refuses both at once. filters:
+        see Filters. Fewer than `limit` means that there were no more. Where there are none the server first waits for
+        one, up to `wait_ms` (at most an hour).
         """
-        return self._exchange(exchanges.get_all, offset=offset, after=after, limit=limit, wait_ms=wait_ms)
+        return self._exchange(
+            exchanges.get_all,
+            offset=offset,
+            after=after,
+            limit=limit,
+            backwards=backwards,
+            wait_ms=wait_ms,
+            filters=filters,
+        )
+
+    def event(self, event_id: str) -> "Deferred[RecordedEvent | None]":
+        """Fires with the event of this id; None where there is none."""
+        return self._exchange(exchanges.event, event_id)
+
+    def stream(self, stream: str | UUID) -> "Deferred[StreamSummary | None]":
+        """Fires with a stream's version, which the next append expects, and its first and last events; or None."""
+        return self._exchange(exchanges.stream, stream)
+
+    def streams(
+        self, *, after: str | UUID | None = None, limit: int | None = None, **terms: "Unpack[Terms]"
+    ) -> "Deferred[list[StreamSummary]]":
+        """Fires with streams in the order of their first events, at most `limit` (absent: 100; at most 1,000).
+
+        Given terms, those that hold such an event, in the order of the first ones. after: the last stream of the page
+        before. Fewer than `limit` means that there were no more.
+        """
+        return self._exchange(exchanges.streams, after=after, limit=limit, terms=terms)
+
+    def types(self, *, after: str | None = None, limit: int | None = None) -> "Deferred[list[TypeSummary]]":
+        """Fires with the event types in the order of their names, each with its number of events.
+
+        At most `limit` (absent: 1,000); after: the last type of the page before.
+        """
+        return self._exchange(exchanges.types, after=after, limit=limit)
 
     async def read_all(
-        self, *, after: str | None = None, page_events: int = PAGE_EVENTS_DEFAULT
+        self,
+        *,
+        stream: str | UUID | None = None,
+        version: int = 0,
+        after: str | None = None,
+        backwards: bool = False,
+        page_events: int = PAGE_EVENTS_DEFAULT,
+        **filters: "Unpack[Filters]",
     ) -> AsyncIterator[RecordedEvent]:
         """Every event of the log past the id `after`, in order, up to where the log ends when it gets there.
 
-        One page of `page_events` (at least 1) is asked for, and held in memory, at a time; choose it by how large
-        your events are.
+        stream: only those of a stream, after its first `version`; filters: only such, see Filters; backwards: the last
+        one first. One page of `page_events` (at least 1) is asked for, and held in memory, at a time; choose it by how
+        large your events are.
         To go on later, keep the id of the last event you are done with. Raises what `get_all` fails with.
         """
-        exchanges.check_page_events(page_events)
-        while True:
-            page = await self.get_all(after=after, limit=page_events)
-            for event in page:
+        paging = Paging(
+            filters, stream=stream, version=version, after=after, backwards=backwards, page_events=page_events
+        )
+        while not paging.is_over:
+            for event in paging.take(await self._exchange(paging.next)):
                 yield event
-            if len(page) < page_events:
-                return
-            after = page[-1].id
 
     async def follow(
         self,
@@ -193,6 +262,43 @@ class EventflowClient:
                 yield event
             if page:
                 after = page[-1].id
+
+    async def subscribe(
+        self,
+        *,
+        stream: str | UUID | None = None,
+        version: int | None = None,
+        offset: str | None = None,
+        after: str | None = None,
+        **filters: "Unpack[Filters]",
+    ) -> AsyncIterator[RecordedEvent]:
+        """Events as they are stored, in the order of the log; it never ends by itself.
+
+        From the event whose id is `offset` on, or past the id `after`, or since a time, history first; without any of
+        these from now on. stream: only those of a stream, `version`: after so many of them; filters: see Filters.
+
+        When the connection breaks, and while there is none at first, it is made anew, for as long as that takes, and
+        goes on behind the last event that was given: nothing is missing, and nothing comes twice. The subscription has
+        a connection to itself, which is read no faster than you take events. Raises what the server refuses it by, and
+        ClientClosed when the client is closed. Cancel the Deferred of the coroutine that reads it, or `aclose` it, to
+        end it.
+        """
+        place = Subscription(filters, stream=stream, version=version, offset=offset, after=after, is_patient=True)
+        if not place.has_place:
+            place.begin_after((await self.checksum()).event_id)
+        while True:
+            try:
+                messages = await self._connections.subscribe(place.query())
+                try:
+                    while True:
+                        event = place.event_of(await messages.read())
+                        if event is not None:
+                            yield event
+                finally:
+                    messages.end(ClientClosed.because("the subscription was ended"))
+            except EventflowError as error:
+                pause = place.pause_after(error)
+            await deferLater(self._clock, pause)
 
     def disconnect(self) -> "Deferred[None]":
         """Close: requests already sent are still answered, others fail with NotConnected. Fires when all is closed.

@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 
 from eventflowdb.errors import TryAgain
 from eventflowdb.limits import GETALL_LIMIT_DEFAULT, INLINE_SEARCH_STEPS_MAX, TYPES_SLICE_MAX
-from eventflowdb.queries import Query
+from eventflowdb.queries import Query, StreamSummary, TypeSummary
 from eventflowdb.service.reads import INLINE, Reads
 from eventflowdb.storage import catalog
-from eventflowdb.storage.catalog import StreamsQuery, StreamSummary, TypeSummary
+from eventflowdb.storage.catalog import StreamsQuery
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.queries import Page, QueryRead
 

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import msgspec
-
 from eventflowdb.errors import CorruptRecord, InvalidArgument
 from eventflowdb.ids import id_after
 from eventflowdb.limits import SEARCH_SLICE_STEPS_MAX
-from eventflowdb.queries import Query
+from eventflowdb.queries import Query, StreamSummary, TypeSummary
 from eventflowdb.storage import layout
 from eventflowdb.storage.conditions import first_common
 from eventflowdb.storage.environment import Environment, id_text
@@ -15,24 +13,6 @@ from eventflowdb.storage.id_lists import StreamIds
 from eventflowdb.storage.queries import reading
 from eventflowdb.storage.searches import search
 from eventflowdb.storage.selection import Facts, Selection, lists_of, read_facts, require_match, select
-
-
-class StreamSummary(msgspec.Struct, frozen=True):
-    """A stream from outside; version: the number of its events, which is what the next append expects."""
-
-    stream: str
-    version: int
-    first_id: str
-    first_added_at: str
-    last_id: str
-    last_added_at: str
-
-
-class TypeSummary(msgspec.Struct, frozen=True):
-    """An event type, and how many events there are of it."""
-
-    type: str
-    count: int
 
 
 def find_event(environment: Environment, event_id: bytes) -> bytes | None:

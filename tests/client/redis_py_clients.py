@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
@@ -30,6 +31,17 @@ class BlockingFace:
 
     def follow(self, client: Any, count: int, **options: Any) -> list[RecordedEvent]:
         return list(islice(client.follow(**options), count))
+
+    def subscribe(self, client: Any, **fields: Any) -> Any:
+        return client.subscribe(**fields)
+
+    def take(self, subscribed: Any, count: int) -> list[RecordedEvent]:
+        """The next events of a subscription."""
+        return list(islice(subscribed, count))
+
+    def end(self, subscribed: Any) -> None:
+        """End a subscription."""
+        subscribed.close()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -67,6 +79,21 @@ class AsyncioFace:
             return events
 
         return self.run(read())
+
+    def subscribe(self, client: Any, **fields: Any) -> Any:
+        return client.client.subscribe(**fields)
+
+    def take(self, subscribed: Any, count: int) -> list[RecordedEvent]:
+        """The next events of a subscription."""
+
+        async def read() -> list[RecordedEvent]:
+            return [await anext(subscribed) for _ in range(count)]
+
+        return self.run(read())
+
+    def end(self, subscribed: Any) -> None:
+        """End a subscription."""
+        self.run(subscribed.aclose())
 
     def close(self) -> None:
         self.loop.close()
@@ -115,6 +142,13 @@ class ScriptedServer:
                 continue
         for thread in self._threads[1:]:
             thread.join()
+
+    def hang_up(self) -> None:
+        """Break every connection there is."""
+        connections, self._connections = self._connections, []
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def stop_listening(self) -> None:
         """Take no new connections."""

@@ -8,14 +8,19 @@ import pytest
 
 from eventflowdb.client import exchanges
 from eventflowdb.client.appends import StreamAppend, Unless
-from eventflowdb.client.exchanges import Checksum, Exchange, Size
+from eventflowdb.client.exchanges import Checksum, Exchange, Page, Size
+from eventflowdb.client.filters import FilterFields
 from eventflowdb.client.refusals import UnexpectedReply
 from eventflowdb.errors import CorruptRecord, InvalidArgument
 from eventflowdb.events import NewEvent
+from eventflowdb.queries import StreamSummary, TypeSummary
 
 from .samples import EVENT, EVENT_JSON, STREAM
 
 ZERO_ID = "0" * 26
+MOMENT = "2026-01-01T00:00:00Z"
+SUMMARY = StreamSummary(STREAM, 1, EVENT.id, EVENT.added_at, EVENT.id, EVENT.added_at)
+STREAM_JSON = msgspec.json.encode(SUMMARY)
 DIGITS = "1234567890" * 6 + "1234"
 
 
@@ -70,6 +75,29 @@ DIGITS = "1234567890" * 6 + "1234"
         (exchanges.get_all(limit=0), (b"GETALL", b'{"limit":0}')),
         (exchanges.get_all(offset=ZERO_ID), (b"GETALL", b'{"offset":"%b"}' % ZERO_ID.encode())),
         (exchanges.get_all(after=ZERO_ID, limit=5), (b"GETALL", b'{"after":"%b","limit":5}' % ZERO_ID.encode())),
+        (
+            exchanges.get_all(
+                backwards=True, filters={"types": ["a"], "tags": ("b",), "since": "2026-01-01T00:00:00Z"}
+            ),
+            (b"GETALL", b'{"types":["a"],"tags":["b"],"since":"2026-01-01T00:00:00Z","backwards":true}'),
+        ),
+        (
+            exchanges.get(STREAM, 1, 2, after=ZERO_ID, filters={"correlation_id": ZERO_ID, "before": ZERO_ID}),
+            (
+                b"GET",
+                b'{"stream":"%b","version":1,"after":"%b","correlation_id":"%b","before":"%b","limit":2}'
+                % (STREAM.encode(), *[ZERO_ID.encode()] * 3),
+            ),
+        ),
+        (exchanges.event(ZERO_ID), (b"EVENT", b'{"id":"%b"}' % ZERO_ID.encode())),
+        (exchanges.stream(UUID(STREAM)), (b"STREAM", b'{"stream":"%b"}' % STREAM.encode())),
+        (exchanges.streams(), (b"STREAMS",)),
+        (
+            exchanges.streams(after=UUID(STREAM), limit=3, terms={"tags": ["a"]}),
+            (b"STREAMS", b'{"after":"%b","tags":["a"],"limit":3}' % STREAM.encode()),
+        ),
+        (exchanges.types(), (b"TYPES",)),
+        (exchanges.types(after="é", limit=3), (b"TYPES", '{"after":"é","limit":3}'.encode())),
     ],
 )
 def test_a_command_is_sent_as_a_word_and_one_argument(exchange: Exchange[object], words: tuple[bytes, ...]) -> None:
@@ -126,6 +154,16 @@ def test_a_read_knows_how_long_the_server_may_wait() -> None:
         (exchanges.get(STREAM), [EVENT_JSON.decode()], [EVENT]),
         (exchanges.get_all(), [EVENT_JSON, EVENT_JSON], [EVENT, EVENT]),
         (exchanges.get_all(), [EVENT_JSON[:-1] + b',"later":{"a":1}}'], [EVENT]),
+        (exchanges.event(ZERO_ID), EVENT_JSON, EVENT),
+        (exchanges.event(ZERO_ID), None, None),
+        (exchanges.stream(STREAM), STREAM_JSON, SUMMARY),
+        (exchanges.stream(STREAM), None, None),
+        (exchanges.streams(), [STREAM_JSON.decode()], [SUMMARY]),
+        (exchanges.types(), [b'{"type":"a","count":2}'], [TypeSummary("a", 2)]),
+        (exchanges.page(FilterFields(limit=2)), [EVENT_JSON], Page([EVENT], None)),
+        (exchanges.page(FilterFields(limit=1)), [EVENT_JSON], Page([EVENT], EVENT.id)),
+        (exchanges.page(FilterFields(limit=1, cursor=True)), [[EVENT_JSON], None], Page([EVENT], None)),
+        (exchanges.page(FilterFields(limit=1, cursor=True)), [[], ZERO_ID.encode()], Page([], ZERO_ID)),
     ],
 )
 def test_a_reply_is_read_into_typed_values(exchange: Exchange[object], reply: object, value: object) -> None:
@@ -152,6 +190,13 @@ def test_a_reply_is_read_into_typed_values(exchange: Exchange[object], reply: ob
         (exchanges.get(STREAM), [EVENT_JSON[:-1]]),
         (exchanges.get(STREAM), [b"\xff"]),
         (exchanges.get(STREAM), [EVENT_JSON, b"x" * 1_000_000]),
+        (exchanges.event(ZERO_ID), b"{}"),
+        (exchanges.event(ZERO_ID), [EVENT_JSON]),
+        (exchanges.stream(STREAM), b"1"),
+        (exchanges.streams(), STREAM_JSON),
+        (exchanges.types(), [b'{"type":"a"}']),
+        (exchanges.page(FilterFields(cursor=True)), [EVENT_JSON]),
+        (exchanges.page(FilterFields(cursor=True)), [[EVENT_JSON], 7]),
     ],
 )
 def test_another_reply_is_refused_in_a_short_sentence(exchange: Exchange[object], reply: object) -> None:

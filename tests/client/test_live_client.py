@@ -1,13 +1,15 @@
 """The Twisted client and a real server; and the programs of docs/client.md, run as they stand there."""
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from eventflowdb import __version__
@@ -25,6 +27,7 @@ from eventflowdb.errors import (
 from eventflowdb.events import NewEvent, RecordedEvent
 from eventflowdb.ids import ZERO_ULID
 from eventflowdb.limits import MIB
+from eventflowdb.queries import StreamSummary, TypeSummary
 from tests.conftest import StartServer
 from tests.system.installation import ROOT, Installation, run
 from tests.system.server import Server
@@ -192,12 +195,61 @@ class LiveClientTest(TestCase):
         assert positions == list(range(1, 21))
         await gatherResults(added)
 
+    async def test_filtered_reads_and_look_ups_give_what_was_stored(self) -> None:
+        client, stream = self.client, uuid4()
+        log = await client.add(stream, 0, [OPENED, NewEvent(type="Closed", data="", tags=("x",))] * 3)
+        closed = log[1::2]
+        assert await client.get_all(types=["Closed"], tags=["x"], limit=2) == closed[:2]
+        assert await client.get(stream, backwards=True, limit=1, before=log[3].id) == [log[2]]
+        for options in ({"types": ["Closed"]}, {"tags": ["x"], "stream": stream}):
+            for page_events in (1, 2, 1000):
+                read = client.read_all(backwards=True, page_events=page_events, **options)
+                assert [event async for event in read] == closed[::-1]
+        assert [event async for event in client.read_all(stream=stream, version=1, page_events=2)] == log[1:]
+        assert await client.event(log[2].id) == log[2]
+        assert await client.event(ZERO_ULID) is None
+        told = StreamSummary(str(stream), 6, log[0].id, log[0].added_at, log[5].id, log[5].added_at)
+        assert await client.stream(stream) == told
+        assert await client.streams(types=["Closed"]) == [told]
+        assert await client.types() == [TypeSummary("Closed", 3), TypeSummary("Opened", 3)]
+
+    async def test_nothing_is_missing_and_nothing_comes_twice_when_the_server_is_killed_and_comes_back(self) -> None:
+        count = 600
+        whole, odd = self.client.subscribe(), self.client.subscribe(types=["odd"], offset=ZERO_ULID)
+        first = Deferred.fromCoroutine(self.take(whole, 1))
+        await self.client.ping()
+
+        async def write() -> None:
+            for index in range(count):
+                event = NewEvent(type="odd" if index % 2 else "even", data=str(index))
+                while True:
+                    try:
+                        await self.client.add(uuid4(), 0, [event], request_id=f"r{index}")
+                        break
+                    except ConnectionLost:
+                        await deferLater(IReactorTime(reactor), 0.1)
+                if index in (200, 400):
+                    self.server.kill()
+                    self.server = self.start(PASSWORD=PASSWORD, PORT=str(self.port))
+
+        writing = Deferred.fromCoroutine(write())
+        found = await first + await self.take(whole, count - 1)
+        assert [event.data for event in found] == [str(index) for index in range(count)]
+        assert [event.data for event in await self.take(odd, count // 2)] == [str(n) for n in range(1, count, 2)]
+        await writing
+
+    async def take(self, events: AsyncIterator[RecordedEvent], count: int) -> list[RecordedEvent]:
+        """The next of some events."""
+        return [await anext(events) for _ in range(count)]
+
 
 def test_the_guide_holds_programs() -> None:
-    assert len(PROGRAMS) == GUIDE.count("```python") == 5
+    assert len(PROGRAMS) == GUIDE.count("```python") == 7
 
 
-@pytest.mark.parametrize(("program", "printed"), PROGRAMS, ids=["write", "conflict", "unless", "many", "follow"])
+@pytest.mark.parametrize(
+    ("program", "printed"), PROGRAMS, ids=["write", "conflict", "unless", "many", "follow", "choose", "subscribe"]
+)
 def test_a_program_of_the_guide_prints_what_stands_below_it(
     program: str, printed: str, server: Server, installation: Installation, tmp_path: Path
 ) -> None:

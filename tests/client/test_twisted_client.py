@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from eventflowdb.client.connections import Connection
 from eventflowdb.client.exchanges import Checksum, Size
+from eventflowdb.client.messages import Messages
 from eventflowdb.client.refusals import ConnectionLost, NotConnected, UnexpectedReply, UnknownRefusal
 from eventflowdb.client.replies import Reply
 from eventflowdb.client.twisted_client import EventflowClient
@@ -59,6 +60,9 @@ class OneConnection:
     def lose(self) -> None:
         """The connection goes away."""
         self.connection.connectionLost(Failure(ConnectionDone()))
+
+    async def subscribe(self, query: bytes) -> Messages:
+        raise AssertionError("subscriptions are tested over TCP")
 
     async def close(self) -> None:
         self.transport.loseConnection()

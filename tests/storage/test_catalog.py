@@ -10,9 +10,9 @@ import pytest
 from eventflowdb.errors import CorruptRecord, InvalidArgument, StorageFailed
 from eventflowdb.events import ANY, Append, NewEvent
 from eventflowdb.ids import find_ulid_bytes
-from eventflowdb.queries import Query
+from eventflowdb.queries import Query, StreamSummary, TypeSummary
 from eventflowdb.storage import layout
-from eventflowdb.storage.catalog import StreamsQuery, StreamSummary, TypeSummary, find_event, find_stream, types_after
+from eventflowdb.storage.catalog import StreamsQuery, find_event, find_stream, types_after
 from eventflowdb.storage.id_lists import id_below
 from eventflowdb.storage.lmdb_store import LmdbStore
 
