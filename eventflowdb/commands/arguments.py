@@ -457,9 +457,11 @@ def _check_optional_ulid(field: str | Optional, path: str, name: str) -> str | N
     return field.upper()
 
 
-ADD = ArgumentDecoder(AddArgument, _check_add, _count_add_strings)
-ADDMANY = ArgumentDecoder(AddManyArgument, _check_add_many, _count_add_many_strings)
-GET = ArgumentDecoder(GetArgument, _check_get, count_field_strings)
-GETALL = ArgumentDecoder(GetAllArgument, _check_get_all, count_field_strings)
+ADD: ArgumentDecoder[AddArgument, Append] = ArgumentDecoder(AddArgument, _check_add, _count_add_strings)
+ADDMANY: ArgumentDecoder[AddManyArgument, Append] = ArgumentDecoder(
+    AddManyArgument, _check_add_many, _count_add_many_strings
+)
+GET: ArgumentDecoder[GetArgument, StreamRead] = ArgumentDecoder(GetArgument, _check_get, count_field_strings)
+GETALL: ArgumentDecoder[GetAllArgument, LogRead] = ArgumentDecoder(GetAllArgument, _check_get_all, count_field_strings)
 EVERYTHING = LogRead(bytes(16), GETALL_LIMIT_DEFAULT)
 """What GETALL without an argument reads."""

@@ -321,7 +321,9 @@ def _count_consumer_strings(value: ConsumerArgument) -> int:
     return count_field_strings(value) + (0 if query is None else count_field_strings(query))
 
 
-CONSUMER = ArgumentDecoder(ConsumerArgument, _check_consumer, _count_consumer_strings)
-FETCH = ArgumentDecoder(FetchArgument, _check_fetch, count_field_strings)
-ACK = ArgumentDecoder(AckArgument, _check_ack, count_field_strings)
-NACK = ArgumentDecoder(NackArgument, _check_nack, count_field_strings)
+CONSUMER: ArgumentDecoder[ConsumerArgument, ConsumerCommand] = ArgumentDecoder(
+    ConsumerArgument, _check_consumer, _count_consumer_strings
+)
+FETCH: ArgumentDecoder[FetchArgument, Fetch] = ArgumentDecoder(FetchArgument, _check_fetch, count_field_strings)
+ACK: ArgumentDecoder[AckArgument, Ack] = ArgumentDecoder(AckArgument, _check_ack, count_field_strings)
+NACK: ArgumentDecoder[NackArgument, Nack] = ArgumentDecoder(NackArgument, _check_nack, count_field_strings)

@@ -263,14 +263,20 @@ def _check_limit(field: int | Optional, default: int, largest: int) -> int:
     return limit
 
 
-GET = arguments.GET.or_else(ArgumentDecoder(FilteredGetArgument, _check_filtered_get, count_field_strings).decode)
-GETALL = arguments.GETALL.or_else(
+GET: ArgumentDecoder[arguments.GetArgument, StreamRead | FilteredRead] = arguments.GET.or_else(
+    ArgumentDecoder(FilteredGetArgument, _check_filtered_get, count_field_strings).decode
+)
+GETALL: ArgumentDecoder[arguments.GetAllArgument, LogRead | FilteredRead] = arguments.GETALL.or_else(
     ArgumentDecoder(FilteredGetAllArgument, _check_filtered_get_all, count_field_strings).decode
 )
-EVENT = ArgumentDecoder(EventArgument, _check_event, count_field_strings)
-STREAM = ArgumentDecoder(StreamArgument, _check_stream, count_field_strings)
-STREAMS = ArgumentDecoder(StreamsArgument, _check_streams, count_field_strings)
-TYPES = ArgumentDecoder(TypesArgument, _check_types_argument, count_field_strings)
+EVENT: ArgumentDecoder[EventArgument, bytes] = ArgumentDecoder(EventArgument, _check_event, count_field_strings)
+STREAM: ArgumentDecoder[StreamArgument, str] = ArgumentDecoder(StreamArgument, _check_stream, count_field_strings)
+STREAMS: ArgumentDecoder[StreamsArgument, StreamsRead] = ArgumentDecoder(
+    StreamsArgument, _check_streams, count_field_strings
+)
+TYPES: ArgumentDecoder[TypesArgument, TypesRead] = ArgumentDecoder(
+    TypesArgument, _check_types_argument, count_field_strings
+)
 EVERY_STREAM = StreamsRead(Query(), None, STREAMS_LIMIT_DEFAULT)
 """What STREAMS without an argument asks for."""
 EVERY_TYPE = TypesRead("", TYPES_LIMIT_DEFAULT)

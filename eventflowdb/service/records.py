@@ -4,20 +4,20 @@
 """
 
 _ID_BEGIN = len('{"id":"')
-_ID_AT = slice(_ID_BEGIN, _ID_BEGIN + 26)
-_STREAM_BEGIN = _ID_BEGIN + 26 + len('","stream":"')
-_STREAM_AT = slice(_STREAM_BEGIN, _STREAM_BEGIN + 36)
-_VERSION_BEGIN = _STREAM_BEGIN + 36 + len('","version":')
+_ID_END = _ID_BEGIN + 26
+_STREAM_BEGIN = _ID_END + len('","stream":"')
+_STREAM_END = _STREAM_BEGIN + 36
+_VERSION_BEGIN = _STREAM_END + len('","version":')
 
 
 def id_of(record: bytes) -> str:
     """The id of an event."""
-    return record[_ID_AT].decode()
+    return record[_ID_BEGIN:_ID_END].decode()
 
 
 def stream_of(record: bytes) -> str:
     """The stream of an event."""
-    return record[_STREAM_AT].decode()
+    return record[_STREAM_BEGIN:_STREAM_END].decode()
 
 
 def version_of(record: bytes) -> int:

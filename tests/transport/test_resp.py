@@ -1,7 +1,6 @@
 """The protocol over a transport that only notes what it is told."""
 
 import gc
-import weakref
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.protocols.basic import LineReceiver
@@ -9,6 +8,7 @@ from zope.interface.verify import verifyObject
 
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.limits import DRAIN_SECONDS_MAX
+from eventflowdb.service.conversation import Conversation
 from tests.service.fakes import PING, PONG, STREAM, LoggedFaults, add, get, read_replies, request
 
 from .fakes import CLIENTS_MAX, Bench, NotedTransport
@@ -219,15 +219,22 @@ def test_clients_of_a_kind_without_addresses_are_served_too(bench: Bench) -> Non
     assert transport.take() == PONG
 
 
+def _count_conversations() -> int:
+    """How many are not freed."""
+    return sum([type(found) is Conversation for found in gc.get_objects()])
+
+
 def test_the_conversation_of_a_lost_connection_is_freed_without_the_garbage_collector(bench: Bench) -> None:
     """With it what its last requests hold, which the budget has stopped to count."""
+    gc.collect()
+    count = _count_conversations()
     transport = bench.connect()
     transport.protocol.dataReceived(PING)
-    conversation = weakref.ref(transport.protocol._conversation)
+    assert _count_conversations() == count + 1
     gc.disable()
     try:
         transport.lose()
         del transport
-        assert conversation() is None
+        assert _count_conversations() == count
     finally:
         gc.enable()
