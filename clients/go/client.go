@@ -187,7 +187,13 @@ func (c *Client) AddMany(ctx context.Context, options AppendOptions, appends ...
 type GetOptions struct {
 	// Version is the number of events to skip, and so the version of the first one wanted.
 	Version int64
-	// Limit is the largest number of events wanted; 0 means all.
+	// After is the id of the last event not wanted.
+	After string
+	// Backwards: the last one first. Not together with Wait.
+	Backwards bool
+	// Filter says which events are wanted.
+	Filter Filter
+	// Limit is the largest number of events wanted; 0 means all, with After or a Filter 100.
 	Limit int64
 	// Wait is how long the server waits for an event where there are none: at most an hour. It comes on top of the
 	// client's ReplyTimeout.
@@ -210,6 +216,10 @@ type GetAllOptions struct {
 	Offset string
 	// After is the id of the last event not wanted.
 	After string
+	// Backwards: the last one first. Not together with Wait.
+	Backwards bool
+	// Filter says which events are wanted.
+	Filter Filter
 	// Limit is the largest number of events wanted; 0 means 100.
 	Limit int64
 	// Wait is how long the server waits for an event where there are none: at most an hour. It comes on top of the
@@ -217,7 +227,7 @@ type GetAllOptions struct {
 	Wait time.Duration
 }
 
-// GetAll returns events in the order of the log. Fewer than the limit mean that the log ended there.
+// GetAll returns events in the order of the log, or backwards. Fewer than the limit mean that there were no more.
 func (c *Client) GetAll(ctx context.Context, options GetAllOptions) ([]Event, error) {
 	request, err := getAllRequest(ctx, options)
 	if err != nil {

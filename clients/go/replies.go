@@ -59,21 +59,26 @@ func decodeChecksum(reply any) (Checksum, error) {
 }
 
 func decodeEvents(reply any) ([]Event, error) {
+	return decodeAll(reply, decodeEvent)
+}
+
+// decodeAll reads an array of strings, each with what it holds.
+func decodeAll[T any](reply any, decode func(string) (T, error)) ([]T, error) {
 	items, err := decodeArray(reply)
 	if err != nil {
 		return nil, err
 	}
-	events := make([]Event, len(items))
+	found := make([]T, len(items))
 	for i, item := range items {
 		text, err := decodeText(item)
 		if err != nil {
 			return nil, err
 		}
-		if events[i], err = decodeEvent(text); err != nil {
+		if found[i], err = decode(text); err != nil {
 			return nil, err
 		}
 	}
-	return events, nil
+	return found, nil
 }
 
 func decodeEvent(text string) (Event, error) {

@@ -50,20 +50,6 @@ func (w *word) String() string {
 	return string(w.text)
 }
 
-type getArgument struct {
-	Stream  string `json:"stream"`
-	Version int64  `json:"version,omitempty"`
-	Limit   int64  `json:"limit,omitempty"`
-	WaitMS  int64  `json:"wait_ms,omitempty"`
-}
-
-type getAllArgument struct {
-	Offset string `json:"offset,omitempty"`
-	After  string `json:"after,omitempty"`
-	Limit  int64  `json:"limit,omitempty"`
-	WaitMS int64  `json:"wait_ms,omitempty"`
-}
-
 // readRequest returns a command that may be sent again, since it changes nothing.
 func readRequest(ctx context.Context, name string) *request {
 	last := &word{text: []byte(name)}
@@ -71,25 +57,19 @@ func readRequest(ctx context.Context, name string) *request {
 }
 
 func getRequest(ctx context.Context, stream string, options GetOptions) (*request, error) {
-	if err := checkText("stream", stream); err != nil {
-		return nil, err
-	}
-	argument := getArgument{stream, options.Version, options.Limit, milliseconds(options.Wait)}
-	return requestWithJSON(ctx, "GET", argument)
+	argument := options.Filter.argument()
+	argument.Stream, argument.Version, argument.After = stream, options.Version, options.After
+	argument.Backwards, argument.Limit = options.Backwards, options.Limit
+	argument.WaitMS = milliseconds(options.Wait)
+	return filterRequest(ctx, "GET", argument)
 }
 
 func getAllRequest(ctx context.Context, options GetAllOptions) (*request, error) {
-	if options == (GetAllOptions{}) {
-		return readRequest(ctx, "GETALL"), nil
-	}
-	if err := checkText("offset", options.Offset); err != nil {
-		return nil, err
-	}
-	if err := checkText("after", options.After); err != nil {
-		return nil, err
-	}
-	argument := getAllArgument{options.Offset, options.After, options.Limit, milliseconds(options.Wait)}
-	return requestWithJSON(ctx, "GETALL", argument)
+	argument := options.Filter.argument()
+	argument.Offset, argument.After = options.Offset, options.After
+	argument.Backwards, argument.Limit = options.Backwards, options.Limit
+	argument.WaitMS = milliseconds(options.Wait)
+	return filterRequest(ctx, "GETALL", argument)
 }
 
 // milliseconds rounds up, so that a wait is not none.
