@@ -19,8 +19,8 @@ COMPILED = {
         "window",
     ),
 }
-"""The modules of the hot path, by folder. With EVENTFLOWDB_COMPILE=1 mypyc makes extensions of them; it needs mypy and
-mypy-zope in the environment (pip install --no-build-isolation) and a C compiler. They behave the same."""
+"""The modules of the hot path, by folder. With EVENTFLOWDB_COMPILE=1 mypyc makes extensions of them, which behave the
+same; it needs a C compiler, and in the environment what the extra `compile` lists (pip --no-build-isolation)."""
 
 
 def extensions() -> "list[Extension]":
@@ -68,6 +68,7 @@ setup(
     ],
     extras_require={
         "redis": ["redis>=5"],
+        "compile": ["setuptools>=77", "mypy==2.4.1", "mypy-zope==1.0.17"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
