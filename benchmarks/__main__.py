@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import conditions, servers, workloads
+from benchmarks import conditions, reading, servers, workloads
 from eventflowdb.storage.folder import file_system_of
 
 MILLION = 1_000_000
@@ -28,6 +28,7 @@ def main() -> None:
             _measure_small(port, redis_port, given.rounds)
             _measure_large(port, pid, given.rounds)
         conditions.measure(folder / "conditions", MILLION, given.rounds, 12_800)
+        reading.measure(folder / "conditions", MILLION, given.rounds)
 
 
 def _measure_small(port: int, redis_port: int, rounds: int) -> None:

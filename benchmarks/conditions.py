@@ -22,6 +22,8 @@ from eventflowdb.storage.lmdb_store import LmdbStore
 WINDOW = 64
 ACCOUNT_EVENTS = 10
 """So many events carry each of the tags that `unless` asks for."""
+RARE_EVENTS = 10
+"""So many are of type Rare, spread over the log."""
 _ACCOUNTS_ASKED = 1000
 _PREPARED_BATCH = 1000
 _OLD = 0x019A_0000_0000 << 80
@@ -29,11 +31,11 @@ _OLD = 0x019A_0000_0000 << 80
 
 
 def prepare(folder: Path, events: int) -> None:
-    """Fill a database: each event of a request of its own, with two tags; one in a hundred is of type Closed."""
+    """Fill a database: each event of a request of its own, with two tags; some are of the types Closed and Rare."""
     folder.mkdir(mode=0o700)
     store = LmdbStore.open(folder)
     for first in range(0, events, _PREPARED_BATCH):
-        store.append_batch([_prepared(number) for number in range(first, min(events, first + _PREPARED_BATCH))])
+        store.append_batch([_prepared(number, events) for number in range(first, min(events, first + _PREPARED_BATCH))])
     store.close()
 
 
@@ -52,8 +54,10 @@ def measure(folder: Path, events: int, rounds: int, requests: int) -> None:
             print(f"{name:44} {median:10.2f} of plain ADD ({low:.2f} to {high:.2f}; {statistics.median(plain):,.0f}/s)")
 
 
-def _prepared(number: int) -> Append:
+def _prepared(number: int, events: int) -> Append:
     kind = "Closed" if number % 100 == 0 else EVENT["type"]
+    if number % (events // RARE_EVENTS) == 1:
+        kind = "Rare"
     tags = (f"account:{number // ACCOUNT_EVENTS}", f"region:{number % 50}")
     event = NewEvent(type=kind, data=EVENT["data"], metadata=EVENT["metadata"], tags=tags)
     stream = f"00000000-0000-4000-8000-{number // ACCOUNT_EVENTS:012d}"
