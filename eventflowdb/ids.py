@@ -30,6 +30,14 @@ def find_ulid_bytes(text: str) -> bytes | None:
     return int(text.upper().translate(_DIGITS), 32).to_bytes(ULID_BYTES, "big")
 
 
+def is_text_of(text: str, event_id: bytes) -> bool:
+    """Whether a text is that of an id; cheaper than to make the text."""
+    try:
+        return len(text) == 26 and int(text.translate(_DIGITS), 32) == int.from_bytes(event_id, "big")
+    except ValueError:
+        return False
+
+
 def id_after(event_id: bytes) -> bytes:
     """The smallest id above one. The largest of all, which is never given out, has none and is returned."""
     number = int.from_bytes(event_id, "big")

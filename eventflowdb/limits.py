@@ -50,6 +50,8 @@ WAIT_MS_MAX = 60 * 60 * 1000
 """How long one GET or GETALL may wait."""
 SHARED_LOOKS_MAX = 100
 """So many different reads that wait keep what they found after a commit, for others that ask the same."""
+SHARED_TAILS_MAX = 100
+"""From so many places the last events are kept decoded, for subscriptions with filters."""
 SUBSCRIPTIONS_MAX = 1000
 """Of one connection."""
 SUBSCRIPTION_QUERY_BYTES_MAX = 4 * KIB

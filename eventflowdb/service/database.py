@@ -11,6 +11,7 @@ from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.searches import Searches
+from eventflowdb.service.tails import Tails
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.batch import Outcome, Write
 from eventflowdb.storage.consumers import (
@@ -31,7 +32,8 @@ from eventflowdb.storage.lmdb_store import Chunk, LmdbStore, Span
 class Database:
     """A store with the threads around it; used on the reactor's thread.
 
-    notices: tell that the log grew; searches: reads that ask for some events only.
+    notices: tell that the log grew; searches: reads that ask for some events only; tails: the last events, for
+    subscriptions with filters.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Database:
     ) -> None:
         self.notices = notices
         self.searches = Searches(store, reads)
+        self.tails = Tails(store, reads, notices)
         self._store = store
         self._writer = writer
         self._reads = reads

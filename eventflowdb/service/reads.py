@@ -109,6 +109,10 @@ class Reads:
         """Any read, on some thread."""
         return self._run(read)
 
+    def is_warm(self) -> bool:
+        """Whether small reads run on this thread at the moment."""
+        return self._seconds() >= self._threads_until
+
     def read_small(self, read: Callable[[], Found]) -> "Found | Deferred[Found]":
         """A read of few events, of little data."""
         began = self._seconds()

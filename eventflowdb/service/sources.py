@@ -174,6 +174,9 @@ class SearchSource:
     def read(self, place: Place, events_max: int, is_behind: bool) -> "Page | Deferred[Page]":
         """See Source. It has searched as far as the page ends, or up to the head of the log as of its beginning."""
         assert isinstance(place, SearchPlace)
+        tail = None if is_behind else self._database.tails.find(place.start)
+        if tail is not None:
+            return Page(tail.matches(self._query), SearchPlace(tail.next), True)
         found = self._database.searches.search(
             replace(self._query, start=place.start), events_max, may_stop=True, is_short=not is_behind
         )

@@ -1,11 +1,12 @@
 """What a query selects of a log as it stands: a range of ids, the lists that a match stands in, and the last check."""
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
 from eventflowdb.errors import CorruptRecord
-from eventflowdb.ids import ULID_BYTES, find_ulid_bytes
+from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, is_text_of
 from eventflowdb.queries import Query
 from eventflowdb.storage import id_lists, layout
 from eventflowdb.storage.conditions import Seek
@@ -53,6 +54,8 @@ class Selection(NamedTuple):
 
 
 _decode = msgspec.json.Decoder(Facts).decode
+_moment = lru_cache(maxsize=64)(rfc3339)
+"""The times that queries name are asked for with each event."""
 
 
 def select(environment: Environment, txn: Any, query: Query, head_id: bytes) -> Selection | None:
@@ -105,23 +108,28 @@ def read_facts(record: bytes, event_id: bytes) -> Facts:
         facts = _decode(record)
     except msgspec.DecodeError as error:
         raise CorruptRecord(f"the record of event {id_text(event_id)} is not an event: {error}") from error
-    if facts.id != id_text(event_id):
+    if not is_text_of(facts.id, event_id):
         raise CorruptRecord(f"the record of event {id_text(event_id)} has the id {facts.id}; restore from a backup")
     return facts
 
 
 def require_match(query: Query, facts: Facts) -> None:
     """CorruptRecord unless an event that an index led to is one that the query asks for."""
-    if not (
+    if not is_match(query, facts):
+        raise CorruptRecord(f"an index leads to event {facts.id}, which does not belong there; restore from a backup")
+
+
+def is_match(query: Query, facts: Facts) -> bool:
+    """Whether a query asks for an event, but for the range of ids."""
+    return (
         (query.stream is None or (facts.stream == query.stream and facts.version >= query.version))
         and (not query.types or facts.type in query.types)
         and set(query.tags).issubset(facts.tags)
         and query.correlation_id in (None, facts.correlation_id)
         and query.causation_id in (None, facts.causation_id)
-        and facts.added_at >= rfc3339(query.since_us)
-        and (query.until_us is None or facts.added_at < rfc3339(query.until_us))
-    ):
-        raise CorruptRecord(f"an index leads to event {facts.id}, which does not belong there; restore from a backup")
+        and (not query.since_us or facts.added_at >= _moment(query.since_us))
+        and (query.until_us is None or facts.added_at < _moment(query.until_us))
+    )
 
 
 def _linked(environment: Environment, txn: Any, kind: bytes, event_id: str, is_backwards: bool) -> Seek:

@@ -455,6 +455,38 @@ def test_a_burst_of_many_matches_is_read_by_threads_and_sent_in_order(server: St
     assert positions(connection) == [many + 1]
 
 
+def test_those_with_different_filters_share_what_is_read_of_little_news(
+    server: SteppedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[bytes] = []
+    open_log = server.store.open_log
+
+    def counted(start: bytes, *args: Any) -> Any:
+        opened.append(start)
+        return open_log(start, *args)
+
+    monkeypatch.setattr(server.store, "open_log", counted)
+    connections = [subscribed(server, query(types=["a", str(number)], before="7" + "Z" * 25)) for number in range(20)]
+    (first, _) = added(server, {"type": "b"}, {"type": "a"})
+    assert all(positions(connection) == [2] for connection in connections)
+    assert len(opened) == 1
+    late = subscribed(server, query(types=["a"], after=first, before=first))
+    server.read()
+    added(server, {"type": "a"})
+    assert late.take() == b"", "the range ends before"
+
+
+def test_a_filter_finds_what_is_new_on_threads_while_memory_is_cold(
+    server: SteppedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.reads, "_threads_until", float("inf"))
+    connection = subscribed(server, query(types=["a"]))
+    added(server, {"type": "a"}, {"type": "b"})
+    assert connection.take() == b""
+    server.read()
+    assert positions(connection) == [1]
+
+
 def test_those_with_the_same_filter_share_what_is_found(server: SteppedServer) -> None:
     connections = [subscribed(server, query(types=["a"])) for _ in range(20)]
     reads = shared_reads(connections[0])
