@@ -1,8 +1,10 @@
-/** What a program hands to `add` and `addMany` besides events: conditions, several streams, a request id. */
+/** ADD and ADDMANY: events with conditions, in one stream or several, under a request id. */
 
-import { randomBytes } from "node:crypto";
-
-import type { NewEvent } from "./events.js";
+import { absent, isList, json, refuseNoInteger, refuseUnknownFields } from "./arguments.js";
+import type { NewEvent, RecordedEvent } from "./events.js";
+import type { Exchange } from "./exchanges.js";
+import { recordedEvents } from "./replies.js";
+import { freshUlid } from "./ulids.js";
 
 /** How many events a stream holds already, 0 for a new one; "any" number, or "exists" for at least one. */
 export type ExpectedVersion = number | "any" | "exists";
@@ -33,14 +35,69 @@ export interface AppendOptions {
   readonly requestId?: string | null | undefined;
 }
 
-const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const EVENT_FIELDS = ["type", "data", "metadata", "causationId", "correlationId", "tags"];
+const UNLESS_FIELDS = ["types", "tags", "after"];
+const STREAM_APPEND_FIELDS = ["stream", "version", "events"];
+const APPEND_FIELDS = ["unless", "requestId"];
 
-/** A ULID of now (github.com/ulid/spec): ids that grow make the server's index grow at its end. */
-export function freshUlid(): string {
-  const number = (BigInt(Date.now()) << 80n) | BigInt(`0x${randomBytes(10).toString("hex")}`);
-  let text = "";
-  for (let shift = 125n; shift >= 0n; shift -= 5n) {
-    text += ALPHABET[Number((number >> shift) & 31n)];
+export function add(
+  stream: string,
+  version: ExpectedVersion,
+  events: readonly NewEvent[],
+  options: AppendOptions = {},
+): Exchange<RecordedEvent[]> {
+  refuseNoVersion("version", version);
+  return append("ADD", { stream, version, events: events.map((event, at) => given(event, `events[${at}].`)) }, options);
+}
+
+export function addMany(appends: readonly StreamAppend[], options: AppendOptions = {}): Exchange<RecordedEvent[]> {
+  const parts = appends.map((part, index) => {
+    const path = `appends[${index}].`;
+    refuseUnknownFields(path, part, STREAM_APPEND_FIELDS);
+    const { stream, version, events } = part;
+    refuseNoVersion(`${path}version`, version);
+    return { stream, version, events: (events ?? []).map((event, at) => given(event, `${path}events[${at}].`)) };
+  });
+  return append("ADDMANY", { appends: parts }, options);
+}
+
+function append(command: string, argument: object, options: AppendOptions): Exchange<RecordedEvent[]> {
+  refuseUnknownFields("", options, APPEND_FIELDS);
+  const requestId = options.requestId === undefined ? freshUlid() : options.requestId || undefined;
+  const unless = givenUnless(options.unless);
+  const words = [command, json({ ...argument, unless, request_id: requestId })];
+  return { words, decode: recordedEvents, isAppend: true, requestId };
+}
+
+function givenUnless(unless: AppendOptions["unless"]): object | undefined {
+  if (unless === null || unless === undefined) {
+    return undefined;
   }
-  return text;
+  return isList(unless)
+    ? unless.map((item, index) => givenItem(item, `unless[${index}].`))
+    : givenItem(unless, "unless.");
+}
+
+function givenItem(item: Unless, path: string): object {
+  refuseUnknownFields(path, item, UNLESS_FIELDS);
+  return { types: absent(item.types), tags: absent(item.tags), after: absent(item.after) };
+}
+
+function refuseNoVersion(path: string, version: ExpectedVersion): void {
+  if (version !== "any" && version !== "exists") {
+    refuseNoInteger(path, version);
+  }
+}
+
+function given(event: NewEvent, path: string): object {
+  refuseUnknownFields(path, event, EVENT_FIELDS);
+  const { type, data, metadata, causationId, correlationId, tags } = event;
+  return {
+    type,
+    data,
+    metadata: absent(metadata),
+    causation_id: absent(causationId),
+    correlation_id: absent(correlationId),
+    tags: absent(tags),
+  };
 }

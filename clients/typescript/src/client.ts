@@ -1,18 +1,28 @@
 /** The client: one method per command, each a promise of typed values. */
 
-import { setTimeout as sleep } from "node:timers/promises";
-
+import * as appending from "./appends.js";
 import type { AppendOptions, ExpectedVersion, StreamAppend } from "./appends.js";
+import { refuseUnknownFields } from "./arguments.js";
 import { Connection } from "./connection.js";
 import { Connections } from "./connections.js";
-import { InvalidArgument } from "./errors.js";
 import type { NewEvent, RecordedEvent } from "./events.js";
 import * as exchanges from "./exchanges.js";
-import type { Checksum, Exchange, GetAllOptions, GetOptions, Size } from "./exchanges.js";
-import { Attempts } from "./retries.js";
+import type { Checksum, Exchange, Size } from "./exchanges.js";
+import * as paging from "./paging.js";
+import type { FollowOptions, ReadAllOptions, ReadStreamOptions } from "./paging.js";
+import * as reads from "./reads.js";
+import type {
+  GetAllOptions,
+  GetOptions,
+  Page,
+  StreamsOptions,
+  StreamSummary,
+  SubscribeOptions,
+  TypesOptions,
+  TypeSummary,
+} from "./reads.js";
+import { Subscription } from "./subscription.js";
 
-const PAGE_DEFAULT = 1000;
-const FOLLOW_WAIT_MS_DEFAULT = 20_000;
 const OPTION_DEFAULTS = {
   host: "127.0.0.1",
   port: 6543,
@@ -44,20 +54,6 @@ export interface ConnectOptions {
   readonly sendTimeoutMs?: number | undefined;
 }
 
-/** Which part of the log, and how much of it at a time. */
-export interface ReadAllOptions {
-  /** ULID of the last event already seen; absent: from the beginning. */
-  readonly after?: string | null | undefined;
-  /** Events asked for, and held in memory, at a time. Default: 1000 */
-  readonly page?: number | undefined;
-}
-
-/** Which part of the log, how much of it at a time, and how long one request waits for more. */
-export interface FollowOptions extends ReadAllOptions {
-  /** How long the server keeps one request when nothing comes. Default: 20 s */
-  readonly waitMs?: number | undefined;
-}
-
 /**
  * A client of one server, on one connection. Made by `EventflowClient.connect`.
  *
@@ -86,7 +82,7 @@ export class EventflowClient {
    * requests fail with that.
    */
   static async connect(options: ConnectOptions = {}): Promise<EventflowClient> {
-    exchanges.refuseUnknownFields("", options, Object.keys(OPTION_DEFAULTS));
+    refuseUnknownFields("", options, Object.keys(OPTION_DEFAULTS));
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     const all = { ...OPTION_DEFAULTS, ...Object.fromEntries(given) };
     return new EventflowClient(new Connections(await Connection.open(all), all));
@@ -145,8 +141,8 @@ export class EventflowClient {
    * Store events at the end of a stream, all or none. Resolves to them as stored, once they are on disk.
    *
    * `version` is how many events the stream holds already, 0 for a new one; "any", or "exists" for at least one.
-   * Rejects with WrongExpectedVersion or UnlessMatched if a condition does not hold; with RequestConflict if the request
-   * id was given to another append; with ConnectionLost when it is unknown whether they were stored.
+   * Rejects with WrongExpectedVersion or UnlessMatched if a condition does not hold; with RequestConflict if the
+   * request id was given to another append; with ConnectionLost when it is unknown whether they were stored.
    */
   async add(
     stream: string,
@@ -154,7 +150,7 @@ export class EventflowClient {
     events: readonly NewEvent[],
     options?: AppendOptions,
   ): Promise<RecordedEvent[]> {
-    return this.#exchange(exchanges.add(stream, version, events, options));
+    return this.#exchange(appending.add(stream, version, events, options));
   }
 
   /**
@@ -162,58 +158,86 @@ export class EventflowClient {
    * An append without events checks its stream and leaves it alone.
    */
   async addMany(appends: readonly StreamAppend[], options?: AppendOptions): Promise<RecordedEvent[]> {
-    return this.#exchange(exchanges.addMany(appends, options));
+    return this.#exchange(appending.addMany(appends, options));
   }
 
   /**
-   * A stream's events after its first `version`, at most `limit`; absent or 0: all.
-   * An empty array where there are none, also for a stream that does not exist.
+   * Events of a stream that meet all that the options say, in order or backwards; all of them, with a filter 100 unless
+   * `limit` says otherwise. An empty array where there are none, also for a stream that does not exist.
+   *
+   * With `cursor` the server may stop its search before there are `limit`, and the page says where to go on.
    */
-  async get(stream: string, options?: GetOptions): Promise<RecordedEvent[]> {
-    return this.#exchange(exchanges.get(stream, options));
+  get(stream: string, options: GetOptions & { readonly cursor: true }): Promise<Page>;
+  get(stream: string, options?: GetOptions & { readonly cursor?: false | null | undefined }): Promise<RecordedEvent[]>;
+  async get(stream: string, options?: GetOptions): Promise<RecordedEvent[] | Page> {
+    return this.#exchange(reads.get(stream, options));
   }
 
   /**
-   * Events in the order of the log, at most `limit` (absent or 0: 100). They begin with the event whose id is
-   * `offset`, or behind the one whose id is `after`. Fewer than `limit` means that the log ended there.
+   * Events of the log that meet all that the options say, in order or backwards, at most `limit` (absent or 0: 100).
+   * They begin with the event whose id is `offset`, or behind the one whose id is `after`. Fewer than `limit` means
+   * that there are no more. `cursor`: as in `get`.
    */
-  async getAll(options?: GetAllOptions): Promise<RecordedEvent[]> {
-    return this.#exchange(exchanges.getAll(options));
+  getAll(options: GetAllOptions & { readonly cursor: true }): Promise<Page>;
+  getAll(options?: GetAllOptions & { readonly cursor?: false | null | undefined }): Promise<RecordedEvent[]>;
+  async getAll(options?: GetAllOptions): Promise<RecordedEvent[] | Page> {
+    return this.#exchange(reads.getAll(options));
+  }
+
+  /** The event of an id; null if there is none. */
+  async event(id: string): Promise<RecordedEvent | null> {
+    return this.#exchange(reads.event(id));
+  }
+
+  /** What can be told of a stream without reading it; null if it holds no events. */
+  async stream(id: string): Promise<StreamSummary | null> {
+    return this.#exchange(reads.stream(id));
+  }
+
+  /** Streams in the order of their first events; with terms those with events that meet them, by their first such. */
+  async streams(options?: StreamsOptions): Promise<StreamSummary[]> {
+    return this.#exchange(reads.streams(options));
+  }
+
+  /** Event types in the order of their names. */
+  async types(options?: TypesOptions): Promise<TypeSummary[]> {
+    return this.#exchange(reads.types(options));
   }
 
   /**
-   * Every event of the log behind the id `after`, in order, up to where the log ends when it gets there.
+   * Every event of the log that meets all that the options say, in order or backwards, up to where the log ends when it
+   * gets there; a page at a time.
    *
    * To go on later, keep the id of the last event you are done with. Throws what `getAll` rejects with.
    */
-  async *readAll(options: ReadAllOptions = {}): AsyncGenerator<RecordedEvent, void, void> {
-    exchanges.refuseUnknownFields("", options, ["after", "page"]);
-    const { page = PAGE_DEFAULT } = options;
-    refuseNone("page", page);
-    let after = options.after;
-    let events: RecordedEvent[];
-    do {
-      events = await this.getAll({ after, limit: page });
-      yield* events;
-      after = events.at(-1)?.id;
-    } while (events.length === page);
+  readAll(options: ReadAllOptions = {}): AsyncGenerator<RecordedEvent, void, void> {
+    return paging.readAll(this.#connections, options);
+  }
+
+  /** As `readAll`, of one stream. */
+  readStream(stream: string, options: ReadStreamOptions = {}): AsyncGenerator<RecordedEvent, void, void> {
+    return paging.readStream(this.#connections, stream, options);
   }
 
   /**
-   * As `readAll`, but it does not end: where the log ends it waits for more, and gives each event as it comes. Break
-   * out of the loop to end it, or close the client.
+   * As `readAll`, but it does not end: where the log ends it waits for more, and gives each event as it comes, by one
+   * request after the other. Break out of the loop to end it, or close the client. See also `subscribe`.
    */
-  async *follow(options: FollowOptions = {}): AsyncGenerator<RecordedEvent, never, void> {
-    exchanges.refuseUnknownFields("", options, ["after", "page", "waitMs"]);
-    const { page = PAGE_DEFAULT, waitMs = FOLLOW_WAIT_MS_DEFAULT } = options;
-    refuseNone("page", page);
-    refuseNone("waitMs", waitMs);
-    let after = options.after;
-    for (;;) {
-      const events = await this.getAll({ after, limit: page, waitMs });
-      yield* events;
-      after = events.at(-1)?.id ?? after;
-    }
+  follow(options: FollowOptions = {}): AsyncGenerator<RecordedEvent, never, void> {
+    return paging.follow(this.#connections, options);
+  }
+
+  /**
+   * Have events sent as they are stored: those that meet all that the options say, from a place on (`after`, `offset`,
+   * `since`, or `version` of a stream), or else from now on. Resolves to an async iterable of them when the server has
+   * taken it: none is missing of those that are stored then.
+   *
+   * Rejects, or throws while it is iterated, with what the server refuses. A connection that is lost is made anew, for
+   * ever, and the iteration goes on behind the last event that came: in order, none missing, and none twice. Whoever
+   * iterates slowly is sent no more than he takes. It has a connection of its own.
+   */
+  async subscribe(options: SubscribeOptions = {}): Promise<Subscription> {
+    return Subscription.begin(this.#connections, options);
   }
 
   /**
@@ -229,26 +253,7 @@ export class EventflowClient {
     this.#connections.abort();
   }
 
-  async #exchange<T>(exchange: Exchange<T>): Promise<T> {
-    let attempts: Attempts | undefined;
-    for (;;) {
-      try {
-        return exchange.decode(await this.#connections.request(exchange.words, exchange.waitMs));
-      } catch (error) {
-        attempts ??= new Attempts(exchange);
-        const pause = attempts.pauseAfter(error);
-        // Without a pause at once, and so in the order the requests were made.
-        if (pause > 0) {
-          await sleep(pause);
-        }
-      }
-    }
-  }
-}
-
-/** Throws InvalidArgument for what would ask for nothing, again and again. */
-function refuseNone(path: string, number: number): void {
-  if (!Number.isSafeInteger(number) || number < 1) {
-    throw new InvalidArgument(`${path}: expected an integer of at least 1, got ${number}`);
+  #exchange<T>(exchange: Exchange<T>): Promise<T> {
+    return this.#connections.exchange(exchange);
   }
 }

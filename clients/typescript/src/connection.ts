@@ -15,6 +15,8 @@ import { createClient, ErrorReply, SocketTimeoutError } from "@redis/client";
 import { ClientClosed, ConnectionLost, NotConnected, UnexpectedReply, type EventflowError } from "./errors.js";
 import { errorOf } from "./refusals.js";
 
+type Redis = ReturnType<typeof openRedis>;
+
 const RECONNECT_MS_FIRST = 100;
 const RECONNECT_MS_MAX = 2_000;
 const PINGS_PER_TIMEOUT = 3;
@@ -37,21 +39,26 @@ interface Waiting {
 }
 
 /**
- * One connection, made anew when it is lost. Requests go out in the order they were made, each at most once.
+ * One connection, made anew when it is lost, unless it is for once. Requests go out in the order they were made, each
+ * at most once.
  *
  * Once it is ended it connects no more, and all requests fail with what it ended by.
  */
 export class Connection {
   readonly #options: ConnectionOptions;
-  readonly #redis: ReturnType<typeof openRedis>;
+  readonly #isForOnce: boolean;
+  readonly #redis: Redis;
   readonly #waiting = new Set<Waiting>();
   #wasReady = false;
   #ended: (() => EventflowError) | undefined;
   #lostBy: unknown;
+  #tellEnded!: (error: EventflowError) => void;
+  /** Resolves to what it ended by. */
+  readonly ended = new Promise<EventflowError>((resolve) => (this.#tellEnded = resolve));
 
   /** Resolves when the server has taken the connection; rejects at once if it cannot be made. */
-  static async open(options: ConnectionOptions): Promise<Connection> {
-    const connection = new Connection(options);
+  static async open(options: ConnectionOptions, isForOnce = false): Promise<Connection> {
+    const connection = new Connection(options, isForOnce);
     try {
       await connection.#redis.connect();
     } catch (error) {
@@ -64,8 +71,9 @@ export class Connection {
     return connection;
   }
 
-  private constructor(options: ConnectionOptions) {
+  private constructor(options: ConnectionOptions, isForOnce: boolean) {
     this.#options = options;
+    this.#isForOnce = isForOnce;
     this.#redis = openRedis(options, (retries, cause) => this.#reconnectDelay(retries, cause));
     this.#redis.on("ready", () => this.#ready());
     this.#redis.on("error", (error: unknown) => this.#errorMet(error));
@@ -82,6 +90,16 @@ export class Connection {
       return Promise.reject(this.#ended());
     }
     return this.#redis.isReady ? this.#send(words) : this.#sendWhenReady(words);
+  }
+
+  /** Be told the messages of a channel, the first ones before this resolves. Rejects as `request`. For once only. */
+  async subscribe(channel: string, tell: (message: string) => void): Promise<void> {
+    await this.#settle(() => this.#redis.subscribe(channel, tell));
+  }
+
+  /** Resolves when no more messages of a channel will come: those on their way are told before. */
+  async unsubscribe(channel: string): Promise<void> {
+    await this.#settle(() => this.#redis.unsubscribe(channel));
   }
 
   /** Take no more requests, let the server answer those it has, then close. */
@@ -101,9 +119,14 @@ export class Connection {
     this.#redis.destroy();
   }
 
-  async #send(words: readonly string[]): Promise<unknown> {
+  #send(words: readonly string[]): Promise<unknown> {
+    return this.#settle(() => this.#redis.sendCommand(words));
+  }
+
+  /** Have node-redis send something, with our errors. */
+  async #settle<T>(send: () => Promise<T>): Promise<T> {
     try {
-      return await this.#redis.sendCommand(words);
+      return await send();
     } catch (error) {
       if (error instanceof ErrorReply) {
         throw errorOf(error.message);
@@ -159,7 +182,11 @@ export class Connection {
       this.#end(() => this.#failureOf(cause));
       return false;
     }
-    return Math.min(RECONNECT_MS_FIRST * 2 ** retries, RECONNECT_MS_MAX) + Math.random() * RECONNECT_MS_FIRST;
+    if (this.#isForOnce) {
+      this.#end(() => ConnectionLost.because(`the connection was lost: ${sentence(cause)}`, cause));
+      return false;
+    }
+    return reconnectMs(retries);
   }
 
   /** All that is told here is told again to the requests it concerns, but for bytes that are no RESP. */
@@ -175,6 +202,7 @@ export class Connection {
   /** Take no more requests and connect no more. Those under way are left alone. */
   #end(why: () => EventflowError): void {
     this.#ended ??= why;
+    this.#tellEnded(this.#ended());
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     waiting.forEach(({ fail }) => fail(this.#ended!()));
@@ -189,6 +217,11 @@ export class Connection {
   get #where(): string {
     return `${this.#options.host}:${this.#options.port}`;
   }
+}
+
+/** How long to wait before the attempt to connect that comes after so many others. */
+export function reconnectMs(attempts: number): number {
+  return Math.min(RECONNECT_MS_FIRST * 2 ** attempts, RECONNECT_MS_MAX) + Math.random() * RECONNECT_MS_FIRST;
 }
 
 function openRedis(options: ConnectionOptions, reconnectStrategy: (retries: number, cause: Error) => number | false) {

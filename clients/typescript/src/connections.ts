@@ -1,16 +1,23 @@
-/** All connections of one client: the one for its requests, and one more for each read that waits at the moment. */
+/**
+ * All connections of one client: the one for its requests, one more for each request that waits at the moment, and
+ * those of its subscriptions.
+ */
+
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { Connection, type ConnectionOptions } from "./connection.js";
 import { ClientClosed } from "./errors.js";
+import type { Exchange } from "./exchanges.js";
+import { Attempts } from "./retries.js";
 
-/** A connection for reads that the server may keep for so long. */
+/** A connection for requests that the server may keep for so long. */
 interface Waiting {
   readonly waitMs: number;
   readonly connection: Connection;
 }
 
 /**
- * On the client's own connection a read that waits would keep what is behind it waiting as well, the PINGs too. Its
+ * On the client's own connection a request that waits would keep what is behind it waiting as well, the PINGs too. Its
  * connection is made when it is needed, and kept for the next one.
  */
 export class Connections {
@@ -18,6 +25,7 @@ export class Connections {
   readonly #own: Connection;
   readonly #waiting = new Set<Waiting>();
   readonly #idle: Waiting[] = [];
+  readonly #apart = new Set<Connection>();
   #isClosed = false;
 
   constructor(own: Connection, options: ConnectionOptions) {
@@ -25,21 +33,46 @@ export class Connections {
     this.#options = options;
   }
 
-  /** See Connection.request. The server may wait for `waitMs` before it replies. */
-  request(words: readonly string[], waitMs = 0): Promise<unknown> {
-    return waitMs === 0 || this.#isClosed ? this.#own.request(words) : this.#requestAndWait(words, waitMs);
+  /** Have a request carried out, and repeat it where that can do no harm; see retries.ts. */
+  async exchange<T>(exchange: Exchange<T>): Promise<T> {
+    let attempts: Attempts | undefined;
+    for (;;) {
+      try {
+        return exchange.decode(await this.#request(exchange.words, exchange.waitMs ?? 0));
+      } catch (error) {
+        attempts ??= new Attempts(exchange);
+        const pause = attempts.pauseAfter(error);
+        // Without a pause at once, and so in the order the requests were made.
+        if (pause > 0) {
+          await sleep(pause);
+        }
+      }
+    }
   }
 
-  /** See Connection.close; reads that wait do not wait on. */
+  /** A connection to be used apart from the others. It is not made anew when it is lost; the caller aborts it. */
+  async open(): Promise<Connection> {
+    const connection = await this.#open(this.#options, true);
+    this.#apart.add(connection);
+    void connection.ended.then(() => this.#apart.delete(connection));
+    return connection;
+  }
+
+  /** See Connection.close; requests that wait do not wait on, and subscriptions end. */
   async close(): Promise<void> {
-    this.#abortWaiting();
+    this.#abortOthers();
     await this.#own.close();
   }
 
   /** See Connection.abort. */
   abort(): void {
-    this.#abortWaiting();
+    this.#abortOthers();
     this.#own.abort();
+  }
+
+  /** See Connection.request. The server may wait for `waitMs` before it replies. */
+  #request(words: readonly string[], waitMs: number): Promise<unknown> {
+    return waitMs === 0 || this.#isClosed ? this.#own.request(words) : this.#requestAndWait(words, waitMs);
   }
 
   async #requestAndWait(words: readonly string[], waitMs: number): Promise<unknown> {
@@ -65,19 +98,25 @@ export class Connections {
       idle.connection.abort();
     }
     const replyTimeoutMs = this.#options.replyTimeoutMs + waitMs;
-    const connection = await Connection.open({ ...this.#options, replyTimeoutMs });
-    if (this.#isClosed) {
-      connection.abort();
-      throw ClientClosed.because("the client was closed");
-    }
+    const connection = await this.#open({ ...this.#options, replyTimeoutMs });
     const waiting = { waitMs, connection };
     this.#waiting.add(waiting);
     return waiting;
   }
 
-  #abortWaiting(): void {
+  async #open(options: ConnectionOptions, isForOnce = false): Promise<Connection> {
+    const connection = await Connection.open(options, isForOnce);
+    if (this.#isClosed) {
+      connection.abort();
+      throw ClientClosed.because("the client was closed");
+    }
+    return connection;
+  }
+
+  #abortOthers(): void {
     this.#isClosed = true;
     this.#waiting.forEach(({ connection }) => connection.abort());
     this.#waiting.clear();
+    this.#apart.forEach((connection) => connection.abort());
   }
 }

@@ -4,27 +4,29 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { CorruptRecord, InvalidArgument, UnexpectedReply, type NewEvent } from "../src/index.js";
+import * as appends from "../src/appends.js";
 import * as exchanges from "../src/exchanges.js";
+import * as reads from "../src/reads.js";
 import { eventJson, STREAM } from "./fake-server.js";
 import { FRESH_ULID, newEvent, recordedEvent, ULID, vectors } from "./vectors.js";
 
 const CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 function exchangeOf(call: (typeof vectors.requests)[number]["call"]): exchanges.Exchange<unknown> {
-  const { method, stream = "", version, limit, offset, after, wait_ms: waitMs, events = [], appends = [] } = call;
+  const { method, stream = "", version, limit, offset, after, wait_ms: waitMs, events = [] } = call;
   const options = { unless: call.unless, requestId: call.request_id };
   switch (method) {
     case "add":
-      return exchanges.add(stream, version!, events.map(newEvent), options);
+      return appends.add(stream, version!, events.map(newEvent), options);
     case "add_many":
-      return exchanges.addMany(
-        appends.map((part) => ({ ...part, events: part.events.map(newEvent) })),
+      return appends.addMany(
+        call.appends!.map((part) => ({ ...part, events: part.events.map(newEvent) })),
         options,
       );
     case "get":
-      return exchanges.get(stream, { version: version as number | undefined, limit, waitMs });
+      return reads.get(stream, { version: version as number | undefined, limit, waitMs });
     case "get_all":
-      return exchanges.getAll({ offset, after, limit, waitMs });
+      return reads.getAll({ offset, after, limit, waitMs });
   }
 }
 
@@ -50,7 +52,7 @@ for (const { name, command, argument, call } of vectors.requests) {
 
 test("every append gets a request id of its own, a ULID of now", () => {
   const before = Date.now();
-  const ids = [exchanges.add(STREAM, 0, []), exchanges.add(STREAM, 0, []), exchanges.addMany([])].map(
+  const ids = [appends.add(STREAM, 0, []), appends.add(STREAM, 0, []), appends.addMany([])].map(
     ({ requestId }) => requestId!,
   );
   assert.equal(new Set(ids).size, 3);
@@ -62,7 +64,7 @@ test("every append gets a request id of its own, a ULID of now", () => {
 
 for (const { name, json, event } of vectors.events) {
   test(`a record is read into an event: ${name}`, () => {
-    assert.deepEqual(exchanges.getAll().decode([json]), [recordedEvent(event)]);
+    assert.deepEqual(reads.getAll().decode([json]), [recordedEvent(event)]);
   });
 }
 
@@ -70,31 +72,102 @@ test("null and undefined are left out of an argument", () => {
   const event: NewEvent = { type: "A", data: "", metadata: null, causationId: null, correlationId: undefined };
   const none = { unless: null, requestId: null };
   assert.deepEqual(
-    exchanges.add(STREAM, 0, [{ ...event, tags: null }], none).words,
-    exchanges.add(STREAM, 0, [{ type: "A", data: "" }], { requestId: "" }).words,
+    appends.add(STREAM, 0, [{ ...event, tags: null }], none).words,
+    appends.add(STREAM, 0, [{ type: "A", data: "" }], { requestId: "" }).words,
   );
   assert.deepEqual(
-    exchanges.addMany([{ stream: STREAM, version: 0, events: null }], none).words,
-    exchanges.addMany([{ stream: STREAM, version: 0, events: [] }], { requestId: "" }).words,
+    appends.addMany([{ stream: STREAM, version: 0, events: null }], none).words,
+    appends.addMany([{ stream: STREAM, version: 0, events: [] }], { requestId: "" }).words,
   );
   assert.deepEqual(
-    exchanges.add(STREAM, 0, [], { requestId: "r", unless: { types: null, tags: ["a"], after: null } }).words,
+    appends.add(STREAM, 0, [], { requestId: "r", unless: { types: null, tags: ["a"], after: null } }).words,
     ["ADD", `{"stream":"${STREAM}","version":0,"events":[],"unless":{"tags":["a"]},"request_id":"r"}`],
   );
-  assert.deepEqual(exchanges.get(STREAM, { version: null, limit: undefined }).words, exchanges.get(STREAM).words);
-  assert.deepEqual(exchanges.getAll({ offset: null, after: null, limit: null, waitMs: null }).words, ["GETALL"]);
+  assert.deepEqual(reads.get(STREAM, { version: null, limit: undefined }).words, reads.get(STREAM).words);
+  assert.deepEqual(reads.getAll({ offset: null, after: null, limit: null, waitMs: null }).words, ["GETALL"]);
 });
 
+const ID = "01KARS6Z4P0000000000000001";
+const FILTER: reads.Filter = {
+  types: ["A", "B"],
+  tags: ["a"],
+  correlationId: ID,
+  causationId: ID,
+  since: new Date(1234567890123),
+  until: "2030-01-01T00:00:00.000001+01:00",
+  after: ID,
+  before: ID,
+};
+const SENT_FILTER = {
+  types: ["A", "B"],
+  tags: ["a"],
+  correlation_id: ID,
+  causation_id: ID,
+  since: "2009-02-13T23:31:30.123Z",
+  until: "2030-01-01T00:00:00.000001+01:00",
+  after: ID,
+  before: ID,
+};
+const TERMS: reads.Terms = { types: ["A"], tags: ["a"], correlationId: ID, causationId: ID };
+const SENT_TERMS = { types: ["A"], tags: ["a"], correlation_id: ID, causation_id: ID };
+const SENT: [string, readonly string[], string, object?][] = [
+  [
+    "a stream, filtered",
+    reads.get(STREAM, { ...FILTER, version: 1, backwards: true, limit: 2 }).words,
+    "GET",
+    { ...SENT_FILTER, stream: STREAM, version: 1, backwards: true, limit: 2 },
+  ],
+  [
+    "a page of the log, filtered",
+    reads.getAll({ ...FILTER, offset: ID, limit: 2, cursor: true }).words,
+    "GETALL",
+    { ...SENT_FILTER, offset: ID, limit: 2, cursor: true },
+  ],
+  ["an event", reads.event(ID).words, "EVENT", { id: ID }],
+  ["a stream from outside", reads.stream(STREAM).words, "STREAM", { stream: STREAM }],
+  ["all streams", reads.streams().words, "STREAMS"],
+  [
+    "a page of streams",
+    reads.streams({ ...TERMS, after: STREAM, limit: 2 }).words,
+    "STREAMS",
+    { ...SENT_TERMS, after: STREAM, limit: 2 },
+  ],
+  ["all types", reads.types().words, "TYPES"],
+  ["a page of types", reads.types({ after: "A", limit: 2 }).words, "TYPES", { after: "A", limit: 2 }],
+  [
+    "a subscription to part of the log",
+    ["", reads.subscriptionQuery({ ...FILTER, offset: ID })],
+    "",
+    { ...SENT_FILTER, offset: ID },
+  ],
+  [
+    "a subscription to a stream",
+    ["", reads.subscriptionQuery({ stream: STREAM, version: 0 })],
+    "",
+    { stream: STREAM, version: 0 },
+  ],
+  ["a subscription to everything", ["", reads.subscriptionQuery({ types: null, since: undefined })], "", {}],
+];
+for (const [what, words, command, argument] of SENT) {
+  test(`a read is sent as the server names its fields: ${what}`, () => {
+    assert.equal(words[0], command);
+    assert.deepEqual(
+      words.slice(1).map((word) => JSON.parse(word) as unknown),
+      argument === undefined ? [] : [argument],
+    );
+  });
+}
+
 const REFUSED: [string, () => unknown, RegExp][] = [
-  ["a version with a fraction", () => exchanges.add(STREAM, 1.5, []), /^version: expected an integer .* got 1.5$/],
-  ["a version below 0", () => exchanges.add(STREAM, -1, []), /^version: .* got -1$/],
-  ["a version that is no number", () => exchanges.get(STREAM, { version: NaN }), /^version: .* got NaN$/],
-  ["a version in words", () => exchanges.add(STREAM, "0" as never, []), /^version: .* got '0'$/],
-  ["another word for a version", () => exchanges.add(STREAM, "none" as never, []), /^version: .* got 'none'$/],
+  ["a version with a fraction", () => appends.add(STREAM, 1.5, []), /^version: expected an integer .* got 1.5$/],
+  ["a version below 0", () => appends.add(STREAM, -1, []), /^version: .* got -1$/],
+  ["a version that is no number", () => reads.get(STREAM, { version: NaN }), /^version: .* got NaN$/],
+  ["a version in words", () => appends.add(STREAM, "0" as never, []), /^version: .* got '0'$/],
+  ["another word for a version", () => appends.add(STREAM, "none" as never, []), /^version: .* got 'none'$/],
   [
     "a version with a fraction, in one of several appends",
     () =>
-      exchanges.addMany([
+      appends.addMany([
         { stream: STREAM, version: "any" },
         { stream: STREAM, version: 0.5 },
       ]),
@@ -102,46 +175,53 @@ const REFUSED: [string, () => unknown, RegExp][] = [
   ],
   [
     "an unknown field of an append",
-    () => exchanges.addMany([{ stream: STREAM, version: 0, evnts: [] } as never]),
+    () => appends.addMany([{ stream: STREAM, version: 0, evnts: [] } as never]),
     /^appends\[0\]\.evnts: unknown field; known are stream, version, events$/,
   ],
   [
     "an unknown field of an event in one of several appends",
-    () => exchanges.addMany([{ stream: STREAM, version: 0, events: [{ type: "A", data: "", tag: "x" } as NewEvent] }]),
+    () => appends.addMany([{ stream: STREAM, version: 0, events: [{ type: "A", data: "", tag: "x" } as NewEvent] }]),
     /^appends\[0\]\.events\[0\]\.tag: unknown field; /,
   ],
   [
     "an unknown option of add",
-    () => exchanges.add(STREAM, 0, [], { requestID: "x" } as object),
+    () => appends.add(STREAM, 0, [], { requestID: "x" } as object),
     /^requestID: unknown field; known are unless, requestId$/,
   ],
   [
     "an unknown field of unless",
-    () => exchanges.add(STREAM, 0, [], { unless: { type: "x" } as object }),
+    () => appends.add(STREAM, 0, [], { unless: { type: "x" } as object }),
     /^unless\.type: unknown field; known are types, tags, after$/,
   ],
   [
     "an unknown field in a list of unless",
-    () => exchanges.addMany([], { unless: [{ tags: ["a"] }, { tag: "x" } as object] }),
+    () => appends.addMany([], { unless: [{ tags: ["a"] }, { tag: "x" } as object] }),
     /^unless\[1\]\.tag: unknown field; /,
   ],
-  ["a wait below 0", () => exchanges.get(STREAM, { waitMs: -1 }), /^waitMs: /],
-  ["a wait without an end", () => exchanges.getAll({ waitMs: Infinity }), /^waitMs: /],
-  ["a version past 2^53", () => exchanges.get(STREAM, { version: 2 ** 53 }), /^version: /],
-  ["no end", () => exchanges.get(STREAM, { limit: Infinity }), /^limit: .* got Infinity$/],
-  ["a limit below 0", () => exchanges.getAll({ limit: -1 }), /^limit: /],
+  ["a wait below 0", () => reads.get(STREAM, { waitMs: -1 }), /^waitMs: /],
+  ["a wait without an end", () => reads.getAll({ waitMs: Infinity }), /^waitMs: /],
+  ["a version past 2^53", () => reads.get(STREAM, { version: 2 ** 53 }), /^version: /],
+  ["no end", () => reads.get(STREAM, { limit: Infinity }), /^limit: .* got Infinity$/],
+  ["a limit below 0", () => reads.getAll({ limit: -1 }), /^limit: /],
   [
     "an unknown option of get",
-    () => exchanges.get(STREAM, { vesion: 1 } as object),
-    /^vesion: unknown .* version, limit, waitMs$/,
+    () => reads.get(STREAM, { vesion: 1 } as object),
+    /^vesion: unknown field; known are version, types, /,
   ],
-  ["an unknown option of getAll", () => exchanges.getAll({ afetr: "" } as object), /^afetr: unknown field; known are /],
+  ["an unknown option of getAll", () => reads.getAll({ afetr: "" } as object), /^afetr: unknown field; known are /],
   [
     "an unknown field of an event",
-    () => exchanges.add(STREAM, 0, [{ type: "A", data: "", causation_id: "x" } as NewEvent]),
+    () => appends.add(STREAM, 0, [{ type: "A", data: "", causation_id: "x" } as NewEvent]),
     /^events\[0\]\.causation_id: unknown field; known are type, data, metadata, causationId, correlationId, tags$/,
   ],
-  ["what JSON cannot say", () => exchanges.add(STREAM, 0, [{ type: "A", data: 1n as never }]), /BigInt/],
+  ["what JSON cannot say", () => appends.add(STREAM, 0, [{ type: "A", data: 1n as never }]), /BigInt/],
+  ["a Date that is none", () => reads.getAll({ since: new Date(NaN) }), /^since: expected a time, got an invalid/],
+  ["no end of streams", () => reads.streams({ limit: Infinity }), /^limit: /],
+  ["an unknown option of streams", () => reads.streams({ before: "" } as object), /^before: unknown field; /],
+  ["types without an end", () => reads.types({ limit: NaN }), /^limit: /],
+  ["an unknown option of types", () => reads.types({ types: [] } as object), /^types: unknown field; /],
+  ["an unknown option of subscribe", () => reads.subscriptionQuery({ limit: 1 } as object), /^limit: unknown field; /],
+  ["a version of a subscription that is none", () => reads.subscriptionQuery({ version: -1 }), /^version: /],
   ["half a surrogate pair in a message", () => exchanges.ping("a\ud800b"), /half of a surrogate pair/],
 ];
 for (const [what, make, sentence] of REFUSED) {
@@ -151,7 +231,7 @@ for (const [what, make, sentence] of REFUSED) {
 }
 
 test("half a surrogate pair in an event is left to the server to refuse, not mended", () => {
-  const { words } = exchanges.add(STREAM, 0, [{ type: "A", data: "\ud800" }]);
+  const { words } = appends.add(STREAM, 0, [{ type: "A", data: "\ud800" }]);
   assert.match(words[1]!, /"data":"\\ud800"/);
 });
 
@@ -163,7 +243,20 @@ const READ: [string, exchanges.Exchange<unknown>, unknown, unknown][] = [
   ["SIZE", exchanges.size, [12345, "12.3 kB"], { bytes: 12345, words: "12.3 kB" }],
   ["EVENTCOUNT", exchanges.eventCount, 2 ** 53 - 1, 2 ** 53 - 1],
   ["CHECKSUM", exchanges.checksum, [ZEROS, "ab"], { eventId: ZEROS, checksum: "ab" }],
-  ["GET of nothing", exchanges.get(STREAM), [], []],
+  ["GET of nothing", reads.get(STREAM), [], []],
+  ["a page of nothing", reads.get(STREAM, { cursor: true }), [[], ID], { events: [], cursor: ID }],
+  ["the last page", reads.getAll({ cursor: true }), [[], null], { events: [], cursor: null }],
+  ["no event", reads.event(ID), null, null],
+  ["no stream", reads.stream(STREAM), null, null],
+  [
+    "TYPES",
+    reads.types(),
+    ['{"type":"A","count":1,"later":0}', '{"type":"B","count":2}'],
+    [
+      { type: "A", count: 1 },
+      { type: "B", count: 2 },
+    ],
+  ],
 ];
 for (const [what, exchange, reply, value] of READ) {
   test(`a reply is read into typed values: ${what}`, () => assert.deepEqual(exchange.decode(reply), value));
@@ -177,16 +270,20 @@ const UNEXPECTED: [string, exchanges.Exchange<unknown>, unknown][] = [
   ["an integer that is not exact", exchanges.eventCount, 2 ** 53],
   ["one of two", exchanges.size, [1]],
   ["two of the wrong kind", exchanges.size, ["1", "1 B"]],
-  ["no array", exchanges.get(STREAM), "OK"],
-  ["null in an array", exchanges.get(STREAM), [null]],
-  ["no JSON", exchanges.get(STREAM), [EVENT.slice(1)]],
-  ["no object", exchanges.get(STREAM), ["[]"]],
-  ["an object that is no event", exchanges.get(STREAM), ["{}"]],
-  ["a version in quotes", exchanges.get(STREAM), [EVENT.replace('"version":0', '"version":"0"')]],
-  ["no metadata", exchanges.get(STREAM), [EVENT.replace('"metadata":null,', "")]],
-  ["tags that are null", exchanges.get(STREAM), [EVENT.replace(/\}$/, ',"tags":null}')]],
-  ["a tag that is a number", exchanges.get(STREAM), [EVENT.replace(/\}$/, ',"tags":[1]}')]],
-  ["something long", exchanges.get(STREAM), [EVENT, "x".repeat(1_000_000)]],
+  ["no array", reads.get(STREAM), "OK"],
+  ["no page", reads.get(STREAM, { cursor: true }), []],
+  ["a page with a number for its cursor", reads.get(STREAM, { cursor: true }), [[], 1]],
+  ["a type without a count", reads.types(), ['{"type":"A"}']],
+  ["a stream without events", reads.stream(STREAM), "{}"],
+  ["null in an array", reads.get(STREAM), [null]],
+  ["no JSON", reads.get(STREAM), [EVENT.slice(1)]],
+  ["no object", reads.get(STREAM), ["[]"]],
+  ["an object that is no event", reads.get(STREAM), ["{}"]],
+  ["a version in quotes", reads.get(STREAM), [EVENT.replace('"version":0', '"version":"0"')]],
+  ["no metadata", reads.get(STREAM), [EVENT.replace('"metadata":null,', "")]],
+  ["tags that are null", reads.get(STREAM), [EVENT.replace(/\}$/, ',"tags":null}')]],
+  ["a tag that is a number", reads.get(STREAM), [EVENT.replace(/\}$/, ',"tags":[1]}')]],
+  ["something long", reads.get(STREAM), [EVENT, "x".repeat(1_000_000)]],
 ];
 for (const [what, exchange, reply] of UNEXPECTED) {
   test(`another reply is refused in a short sentence: ${what}`, () => {
@@ -197,5 +294,5 @@ for (const [what, exchange, reply] of UNEXPECTED) {
 
 test("an error inside an array is thrown", () => {
   const reply = [EVENT, new Error("CORRUPT record 2 does not match its checksum")];
-  assert.throws(() => exchanges.getAll().decode(reply), CorruptRecord);
+  assert.throws(() => reads.getAll().decode(reply), CorruptRecord);
 });

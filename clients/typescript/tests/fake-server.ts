@@ -19,6 +19,16 @@ export function array(...replies: string[]): string {
   return `*${replies.length}\r\n${replies.join("")}`;
 }
 
+/** The confirmation of SUBSCRIBE or UNSUBSCRIBE. */
+export function confirmation(command: string, channel: string): string {
+  return `>3\r\n${bulk(command.toLowerCase())}${bulk(channel)}:1\r\n`;
+}
+
+/** A message of a channel. */
+export function message(channel: string, payload: string): string {
+  return `>3\r\n${bulk("message")}${bulk(channel)}${bulk(payload)}`;
+}
+
 /** The JSON of one of many events of STREAM, whose id ends in its number. */
 export function eventJson(number: number, data = ""): string {
   const id = `01KARS6Z4P${String(number).padStart(16, "0")}`;
@@ -92,7 +102,8 @@ export class FakeServer {
     });
   }
 
-  #requested(words: string[], socket: Socket): void {
+  #requested([command, ...others]: string[], socket: Socket): void {
+    const words = [command!.toUpperCase(), ...others];
     const usual = { HELLO, CLIENT: "+OK\r\n", PING: "+PONG\r\n" }[words[0]!];
     if (words[0] === "HELLO") {
       this.hellos.push(words);

@@ -7,10 +7,8 @@ import { test } from "node:test";
 import { liveServer } from "./live-server.js";
 import { block, compile, run } from "./readme.js";
 
-for (const [example, output] of [
-  ["example", "output"],
-  ["example: unless", "output: unless"],
-] as const) {
+for (const which of ["", ": filters", ": subscribe", ": unless"]) {
+  const [example, output] = [`example${which}`, `output${which}`];
   test(`the README's ${example} prints what it says`, () => {
     const { host, port, password } = liveServer();
     const stated = '{ host: "127.0.0.1", port: 6543 }';

@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { FakeServer } from "./fake-server.js";
 import { block, compile, run } from "./readme.js";
 
-for (const example of ["example", "example: unless"]) {
+for (const example of ["example", "example: filters", "example: subscribe", "example: unless"]) {
   test(`the README's ${example} compiles`, () => {
     compile("readme-example", block(example));
   });

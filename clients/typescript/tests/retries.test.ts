@@ -21,13 +21,14 @@ import {
   type AppendOptions,
   type NewEvent,
 } from "../src/index.js";
+import * as appends from "../src/appends.js";
 import * as exchanges from "../src/exchanges.js";
 import { Attempts } from "../src/retries.js";
 import { array, bulk, eventJson, FakeServer, STREAM, type Answer } from "./fake-server.js";
 
 const EVENT: NewEvent = { type: "A", data: "" };
-const ADD = exchanges.add(STREAM, 0, [EVENT], { requestId: "r" });
-const ADD_ONCE = exchanges.add(STREAM, 0, [EVENT], { requestId: null });
+const ADD = appends.add(STREAM, 0, [EVENT], { requestId: "r" });
+const ADD_ONCE = appends.add(STREAM, 0, [EVENT], { requestId: null });
 const READ = exchanges.eventCount;
 const LOST = ConnectionLost.because("cut");
 const OVERDUE = Object.assign(ConnectionLost.because("silent"), { isOverdue: true });
@@ -102,7 +103,7 @@ async function start(t: TestContext, answer: Answer): Promise<[FakeServer, Event
   return [server, client];
 }
 
-/** Stores each request id once, as the server does, and answers ADD and ADDMANY; the first `losses` answers are lost. */
+/** Answers ADD and ADDMANY, and stores each request id once, as the server does. The first answers are lost. */
 function storing(losses: number, stored: Map<string, string>): Answer {
   let asked = 0;
   return ([command, argument], socket) => {
@@ -187,7 +188,7 @@ describe("over a connection that breaks", { concurrency: true }, () => {
     );
   });
 
-  test("an append larger than the socket takes at once is sent again when the connection breaks under it", async (t) => {
+  test("an append larger than the socket takes is sent again when the connection breaks under it", async (t) => {
     const stored = new Map<string, string>();
     const [server, client] = await start(t, storing(0, stored));
     server.sockets.forEach((socket) => {

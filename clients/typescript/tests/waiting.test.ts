@@ -1,10 +1,10 @@
-/** Reads that wait have connections of their own, which nobody else waits for; who follows the log gets what comes. */
+/** Reads that wait have connections of their own, which nobody else waits for. */
 
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { ClientClosed, ConnectionLost, CorruptRecord, EventflowClient, InvalidArgument } from "../src/index.js";
+import { ClientClosed, ConnectionLost, EventflowClient } from "../src/index.js";
 import { array, bulk, eventJson, FakeServer, STREAM, type Answer } from "./fake-server.js";
 
 const STORED = array(bulk(eventJson(1)));
@@ -108,33 +108,4 @@ describe("reads that wait", { concurrency: true }, () => {
     }
     assert.deepEqual(server.requests, []);
   });
-});
-
-test("who follows the log gets what comes, each once, and asks from there", async (t) => {
-  const replies = [array(bulk(eventJson(1)), bulk(eventJson(2))), array(), array(bulk(eventJson(3)))];
-  const [server, client] = await start(t, ([command]) =>
-    command === "GETALL" ? (replies.shift() ?? "-CORRUPT record 4\r\n") : undefined,
-  );
-  const positions: number[] = [];
-  const following = async (): Promise<void> => {
-    for await (const { position } of client.follow({ page: 2, waitMs: 1234 })) {
-      positions.push(position);
-    }
-  };
-  await assert.rejects(following(), CorruptRecord);
-  assert.deepEqual(positions, [1, 2, 3]);
-  const [first, ...others] = server.requests.map(([, argument]) => JSON.parse(argument!) as object);
-  assert.deepEqual(first, { limit: 2, wait_ms: 1234 });
-  const ids = [2, 2, 3].map((number) => (JSON.parse(eventJson(number)) as { id: string }).id);
-  assert.deepEqual(
-    others,
-    ids.map((after) => ({ after, limit: 2, wait_ms: 1234 })),
-  );
-});
-
-test("follow refuses a page of nothing, and a wait of nothing, which would ask without a pause", async (t) => {
-  const [, client] = await start(t, slow(0));
-  for (const options of [{ page: 0 }, { waitMs: 0 }, { waitMs: 0.5 }, { wait: 1 } as object]) {
-    await assert.rejects(client.follow(options).next(), InvalidArgument);
-  }
 });
