@@ -23,10 +23,12 @@ Query = Mapping[str, object]
 SUBSCRIBERS = 1000
 _MESSAGE_LINES = 7
 """Line breaks of a message: an array of three bulk strings."""
+_CONFIRMATION_LINES = 6
 _RECEIVED_BYTES = 1 << 20
 _LATENCY_APPENDS = 500
 _FANOUT_APPENDS = 20
 _FILTERED_READS = 200
+_SILENCE_SECONDS_MAX = 60.0
 _ZERO_ID = "0" * 26
 
 
@@ -57,7 +59,7 @@ def measure(folder: Path, events: int, rounds: int) -> None:
 def _filtered_ms(port: int, query: Query) -> float:
     """The median time of one read."""
     request, taken = _request("GETALL", json.dumps(query)), []
-    with socket.create_connection((servers.HOST, port)) as connection:
+    with _connect(port) as connection:
         for _ in range(_FILTERED_READS):
             began = time.perf_counter()
             connection.sendall(request)
@@ -80,7 +82,7 @@ def _catch_up(port: int, query: Query) -> float:
 def _live_ms(port: int, query: Query) -> float:
     """By how much the message comes after the reply to the writer, or before it."""
     delays: list[float] = []
-    with _subscriber(port, query) as subscriber, socket.create_connection((servers.HOST, port)) as writer:
+    with _subscriber(port, query) as subscriber, _connect(port) as writer:
         for _ in range(_LATENCY_APPENDS):
             writer.sendall(_add())
             arrived: dict[socket.socket, float] = {}
@@ -95,7 +97,7 @@ def _live_ms(port: int, query: Query) -> float:
 def _fanout_ms(port: int, query_of: Callable[[int], Query]) -> float:
     """The median time from sending an append until the last subscriber has its message."""
     taken: list[float] = []
-    with ExitStack() as open_, socket.create_connection((servers.HOST, port)) as writer:
+    with ExitStack() as open_, _connect(port) as writer:
         poll = select.epoll()
         subscribers: dict[int, socket.socket] = {}
         for number in range(SUBSCRIBERS):
@@ -118,12 +120,18 @@ def _fanout_ms(port: int, query_of: Callable[[int], Query]) -> float:
 
 def _subscriber(port: int, query: Query) -> socket.socket:
     """A connection that has subscribed; its confirmation has come, and history may have come with it."""
-    connection = socket.create_connection((servers.HOST, port))
+    connection = _connect(port)
     connection.sendall(_request("SUBSCRIBE", json.dumps(query)))
-    missing = 6
-    while missing > 0:
-        missing -= connection.recv(1).count(b"\n")
+    head = b""
+    while head.count(b"\n") < _CONFIRMATION_LINES:
+        head += connection.recv(1)
+        if not head.startswith(b"*"):
+            raise SystemExit(f"a subscription was answered {connection.recv(200)!r}")
     return connection
+
+
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection((servers.HOST, port), _SILENCE_SECONDS_MAX)
 
 
 def _add() -> bytes:
@@ -137,8 +145,8 @@ def _request(*words: str) -> bytes:
 
 def _receive(connection: socket.socket) -> bytes:
     data = connection.recv(_RECEIVED_BYTES)
-    if not data or data.startswith(b"-"):
-        raise SystemExit(f"the server sent {data[:200]!r}")
+    if not data:
+        raise SystemExit("the server closed a connection")
     return data
 
 
