@@ -41,7 +41,7 @@ class Tail(NamedTuple):
 
 
 class Tails:
-    """Those of one store, on the reactor's thread. They are kept until the next notice."""
+    """Those of one store, on the reactor's thread. They are kept until the next notice. reads: how many were read."""
 
     def __init__(self, store: LmdbStore, reads: Reads, notices: Notices) -> None:
         self._store = store
@@ -49,6 +49,7 @@ class Tails:
         self._notices = notices
         self._generation = 0
         self._tails: dict[bytes, Tail | None] = {}
+        self.reads = 0
 
     def find(self, start: bytes) -> Tail | None:
         """What there is from the first id not below `start` on; None where that is not a small read of warm memory."""
@@ -62,6 +63,7 @@ class Tails:
     def _read(self, start: bytes) -> Tail | None:
         if not self._reads.is_warm():
             return None
+        self.reads += 1
         chunk = self._store.open_log(start, INLINE_READ_EVENTS_MAX, INLINE)
         if chunk.rest is not None or len(chunk.records) == INLINE_READ_EVENTS_MAX:
             return None
