@@ -1,6 +1,7 @@
 /** ADD and ADDMANY: events with conditions, in one stream or several, under a request id. */
 
 import { absent, isList, json, refuseNoInteger, refuseUnknownFields } from "./arguments.js";
+import type { Checkpoint } from "./consumers.js";
 import type { NewEvent, RecordedEvent } from "./events.js";
 import type { Exchange } from "./exchanges.js";
 import { recordedEvents } from "./replies.js";
@@ -33,12 +34,15 @@ export interface AppendOptions {
    * null or "": none, and so no repeating when the connection breaks.
    */
   readonly requestId?: string | null | undefined;
+  /** An event of a consumer that the append acks in the same step, if the member still holds it. */
+  readonly checkpoint?: Checkpoint | null | undefined;
 }
 
 const EVENT_FIELDS = ["type", "data", "metadata", "causationId", "correlationId", "tags"];
 const UNLESS_FIELDS = ["types", "tags", "after"];
 const STREAM_APPEND_FIELDS = ["stream", "version", "events"];
-const APPEND_FIELDS = ["unless", "requestId"];
+const APPEND_FIELDS = ["unless", "requestId", "checkpoint"];
+const CHECKPOINT_FIELDS = ["consumer", "member", "id"];
 
 export function add(
   stream: string,
@@ -65,7 +69,9 @@ function append(command: string, argument: object, options: AppendOptions): Exch
   refuseUnknownFields("", options, APPEND_FIELDS);
   const requestId = options.requestId === undefined ? freshUlid() : options.requestId || undefined;
   const unless = givenUnless(options.unless);
-  const words = [command, json({ ...argument, unless, request_id: requestId })];
+  const checkpoint = absent(options.checkpoint);
+  refuseUnknownFields("checkpoint.", checkpoint ?? {}, CHECKPOINT_FIELDS);
+  const words = [command, json({ ...argument, unless, request_id: requestId, checkpoint })];
   return { words, decode: recordedEvents, isAppend: true, requestId };
 }
 

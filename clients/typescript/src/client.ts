@@ -5,6 +5,9 @@ import type { AppendOptions, ExpectedVersion, StreamAppend } from "./appends.js"
 import { refuseUnknownFields } from "./arguments.js";
 import { Connection } from "./connection.js";
 import { Connections } from "./connections.js";
+import { Consumer, type MemberOptions } from "./consumer.js";
+import * as consuming from "./consumers.js";
+import type { ConsumerOptions, ConsumerStatus, ConsumerSummary, ParkedEvent, ParkedOptions } from "./consumers.js";
 import type { NewEvent, RecordedEvent } from "./events.js";
 import * as exchanges from "./exchanges.js";
 import type { Checksum, Exchange, Size } from "./exchanges.js";
@@ -241,8 +244,50 @@ export class EventflowClient {
   }
 
   /**
-   * Close: requests already sent are still answered, but for reads that wait, others fail with NotConnected. Resolves
-   * when all is closed.
+   * A member of a consumer, to be iterated: `for await (const event of client.consumer("send-mail"))`.
+   *
+   * The consumer has to be there: see `createConsumer`. The member has a connection of its own.
+   */
+  consumer(name: string, options: MemberOptions = {}): Consumer {
+    return new Consumer(this.#connections, name, options);
+  }
+
+  /**
+   * Make a consumer, of which the server remembers how far it has come. The same once more changes nothing; with
+   * another query or other options it rejects with InvalidArgument.
+   */
+  async createConsumer(name: string, options?: ConsumerOptions): Promise<ConsumerSummary> {
+    return this.#exchange(consuming.createConsumer(name, options));
+  }
+
+  /** All consumers, and how they are getting on. */
+  async consumers(): Promise<ConsumerStatus[]> {
+    return this.#exchange(consuming.listConsumers);
+  }
+
+  /** Forget a consumer. Rejects with NoSuchConsumer if there is none. */
+  async deleteConsumer(name: string): Promise<void> {
+    await this.#exchange(consuming.deleteConsumer(name));
+  }
+
+  /** Have a consumer begin anew: at the "beginning" of the log (the default), its "end", or behind an event's id. */
+  async resetConsumer(name: string, after?: string): Promise<ConsumerSummary> {
+    return this.#exchange(consuming.resetConsumer(name, after));
+  }
+
+  /** The events of a consumer that failed too often. */
+  async parkedEvents(name: string, options?: ParkedOptions): Promise<ParkedEvent[]> {
+    return this.#exchange(consuming.parked(name, options));
+  }
+
+  /** Have parked events given out again, those of these ids or all. Resolves to how many. */
+  async replayParked(name: string, ids?: readonly string[]): Promise<number> {
+    return this.#exchange(consuming.replay(name, ids));
+  }
+
+  /**
+   * Close: requests already sent are still answered, but for those that wait, others fail with NotConnected. Resolves
+   * when all is closed. Close consumers before, so that what they hold is given back.
    */
   async close(): Promise<void> {
     await this.#connections.close();

@@ -179,14 +179,19 @@ export class Connection {
       return false;
     }
     if (!this.#wasReady || (cause instanceof ErrorReply && !errorOf(cause.message).retryCanHelp)) {
-      this.#end(() => this.#failureOf(cause));
-      return false;
+      return this.#giveUp(() => this.#failureOf(cause));
     }
     if (this.#isForOnce) {
-      this.#end(() => ConnectionLost.because(`the connection was lost: ${sentence(cause)}`, cause));
-      return false;
+      return this.#giveUp(() => ConnectionLost.because(`the connection was lost: ${sentence(cause)}`, cause));
     }
     return reconnectMs(retries);
+  }
+
+  #giveUp(why: () => EventflowError): false {
+    this.#end(why);
+    // node-redis leaves its timer for pings running, which would keep the program from ending.
+    queueMicrotask(() => this.#redis.destroy());
+    return false;
   }
 
   /** All that is told here is told again to the requests it concerns, but for bytes that are no RESP. */

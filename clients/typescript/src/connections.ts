@@ -50,9 +50,12 @@ export class Connections {
     }
   }
 
-  /** A connection to be used apart from the others. It is not made anew when it is lost; the caller aborts it. */
-  async open(): Promise<Connection> {
-    const connection = await this.#open(this.#options, true);
+  /**
+   * A connection to be used apart from the others, on which the server may wait for `waitMs` before it replies. It is
+   * not made anew when it is lost; the caller aborts it.
+   */
+  async open(waitMs = 0): Promise<Connection> {
+    const connection = await this.#open(waitMs, true);
     this.#apart.add(connection);
     void connection.ended.then(() => this.#apart.delete(connection));
     return connection;
@@ -97,15 +100,15 @@ export class Connections {
       this.#waiting.delete(idle);
       idle.connection.abort();
     }
-    const replyTimeoutMs = this.#options.replyTimeoutMs + waitMs;
-    const connection = await this.#open({ ...this.#options, replyTimeoutMs });
+    const connection = await this.#open(waitMs);
     const waiting = { waitMs, connection };
     this.#waiting.add(waiting);
     return waiting;
   }
 
-  async #open(options: ConnectionOptions, isForOnce = false): Promise<Connection> {
-    const connection = await Connection.open(options, isForOnce);
+  async #open(waitMs: number, isForOnce = false): Promise<Connection> {
+    const replyTimeoutMs = this.#options.replyTimeoutMs + waitMs;
+    const connection = await Connection.open({ ...this.#options, replyTimeoutMs }, isForOnce);
     if (this.#isClosed) {
       connection.abort();
       throw ClientClosed.because("the client was closed");

@@ -86,6 +86,37 @@ export class UnlessMatched extends ConditionFailed {
   }
 }
 
+/** What a NotHeld says; null where the reply did not say it. */
+export interface Missed {
+  readonly consumer: string | null;
+  readonly event: string | null;
+}
+
+/** The member of a consumer does not hold the event that it would ack, or not any more. Nothing was stored. */
+export class NotHeld extends ConditionFailed {
+  static {
+    this.prototype.name = "NotHeld";
+  }
+  /** The consumer's name. */
+  readonly consumer: string | null;
+  /** ULID of the event. */
+  readonly event: string | null;
+
+  constructor(message: string, missed: Missed) {
+    super(message);
+    this.consumer = missed.consumer;
+    this.event = missed.event;
+  }
+}
+
+/** There is no consumer of this name. */
+export class NoSuchConsumer extends EventflowError {
+  static {
+    this.prototype.name = "NoSuchConsumer";
+  }
+  override readonly code = "NOCONSUMER";
+}
+
 /** The request id was used before, for an append with other content; nothing was stored. */
 export class RequestConflict extends EventflowError {
   static {

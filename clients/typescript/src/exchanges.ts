@@ -16,6 +16,8 @@ export interface Exchange<T> {
   readonly waitMs?: number;
   readonly isAppend?: boolean;
   readonly requestId?: string | undefined;
+  /** It may do harm to repeat it when it may have been carried out. */
+  readonly isOnce?: boolean;
 }
 
 /** How much of the disk the database takes. `words`: the same for people, "12.3 kB". */

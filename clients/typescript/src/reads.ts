@@ -106,7 +106,7 @@ export interface TypesOptions {
   readonly limit?: number | null | undefined;
 }
 
-const TERMS_FIELDS = ["types", "tags", "correlationId", "causationId"];
+export const TERMS_FIELDS = ["types", "tags", "correlationId", "causationId"];
 export const FILTER_FIELDS = [...TERMS_FIELDS, "since", "until", "after", "before"];
 const READ_FIELDS = [...FILTER_FIELDS, "backwards", "waitMs", "limit", "cursor"];
 const GET_FIELDS = ["version", ...READ_FIELDS];

@@ -6,7 +6,9 @@ import {
   CorruptRecord,
   EventflowError,
   InvalidArgument,
+  NoSuchConsumer,
   NotAuthenticated,
+  NotHeld,
   NotPermitted,
   RequestConflict,
   StoreFull,
@@ -28,6 +30,7 @@ const CLASS_BY_CODE: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   ["OOM", StoreFull],
   ["CORRUPT", CorruptRecord],
   ["CONFLICT", RequestConflict],
+  ["NOCONSUMER", NoSuchConsumer],
 ]);
 const CODE = /^[A-Z][A-Z0-9_]*$/;
 /** How Redis's own sentences begin that say the request is no command of the server. */
@@ -64,6 +67,9 @@ function conditionFailed(sentence: string): ConditionFailed {
   const pairs = new Map(words.map((word) => partition(word, "=")));
   if (pairs.get("unless")) {
     return new UnlessMatched(sentence, { unless: findNumber(pairs.get("unless")), event: pairs.get("event") || null });
+  }
+  if (pairs.get("consumer")) {
+    return new NotHeld(sentence, { consumer: pairs.get("consumer")!, event: pairs.get("event") || null });
   }
   return new WrongExpectedVersion(sentence, {
     stream: pairs.get("stream") || null,

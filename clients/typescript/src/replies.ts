@@ -6,14 +6,18 @@ import { UnexpectedReply } from "./errors.js";
 import type { RecordedEvent } from "./events.js";
 import { errorOf } from "./refusals.js";
 
-/** A JSON object that the server sent as a string, and what it is, for people. */
+/** A JSON object that the server sent, as a string or within another, and what it is, for people. */
 export class JsonObject {
   readonly #what: string;
   readonly #fields: Record<string, unknown>;
 
   constructor(what: string, reply: unknown) {
     this.#what = what;
-    this.#fields = parsed(what, text(reply));
+    this.#fields = typeof reply === "object" ? object(what, reply) : parsed(what, text(reply));
+  }
+
+  get entries(): [string, unknown][] {
+    return Object.entries(this.#fields);
   }
 
   /** Throws UnexpectedReply, with the field's name, if it is absent or `decode` throws. */
@@ -93,6 +97,13 @@ export function integer(reply: unknown): number {
   return reply as number;
 }
 
+export function isTrue(value: unknown): boolean {
+  if (typeof value !== "boolean") {
+    throw unexpected("true or false", value);
+  }
+  return value;
+}
+
 function parsed(what: string, record: string): Record<string, unknown> {
   let value: unknown;
   try {
@@ -100,8 +111,12 @@ function parsed(what: string, record: string): Record<string, unknown> {
   } catch (error) {
     throw new UnexpectedReply(`the server sent something else than ${what}: ${shown(record)}`, { cause: error });
   }
+  return object(what, value);
+}
+
+function object(what: string, value: unknown): Record<string, unknown> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw unexpected(what, record);
+    throw unexpected(what, value);
   }
   return value as Record<string, unknown>;
 }

@@ -1,14 +1,16 @@
 /**
  * Whether a request that failed is sent again, and when.
  *
- * Only what cannot do harm is repeated: a read, an append with a request id, and whatever the server answered TRYAGAIN,
- * which says that nothing was stored.
+ * Only what cannot do harm is repeated: a read, what comes to the same when it is done twice, an append with a request
+ * id, and whatever the server answered TRYAGAIN, which says that nothing was stored.
  */
 
 import {
+  ClientClosed,
   CommandRefused,
   ConditionFailed,
   ConnectionLost,
+  EventflowError,
   InvalidArgument,
   NotConnected,
   RequestConflict,
@@ -51,8 +53,8 @@ export class Attempts {
       return false;
     }
     if (error instanceof ConnectionLost) {
-      const { isAppend, requestId } = this.#exchange;
-      return !error.isOverdue && (!isAppend || requestId !== undefined);
+      const { isAppend, requestId, isOnce } = this.#exchange;
+      return !error.isOverdue && !isOnce && (!isAppend || requestId !== undefined);
     }
     return error instanceof TryAgain;
   }
@@ -65,5 +67,13 @@ export class Attempts {
     }
     lost.requestId = this.#exchange.requestId ?? null;
     return lost;
+  }
+}
+
+/** Throws what another connection would not mend either: all but a lost one, and a server that has no time. */
+export function throwUnlessLost(error: unknown): void {
+  const isLost = error instanceof ConnectionLost && !(error instanceof ClientClosed);
+  if (!isLost && !(error instanceof EventflowError && error.retryCanHelp)) {
+    throw error;
   }
 }

@@ -15,12 +15,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { reconnectMs, type Connection } from "./connection.js";
 import type { Connections } from "./connections.js";
-import { ClientClosed, ConnectionLost, EventflowError } from "./errors.js";
+import { ClientClosed } from "./errors.js";
 import type { RecordedEvent } from "./events.js";
 import { checksum } from "./exchanges.js";
 import { Inbox } from "./inbox.js";
 import { get, getAll, subscriptionQuery, type SubscribeOptions } from "./reads.js";
 import { recordedEvent } from "./replies.js";
+import { throwUnlessLost } from "./retries.js";
 import { ulidBefore } from "./ulids.js";
 
 /** Each may be as large as a request. */
@@ -208,12 +209,4 @@ async function withPlace(connections: Connections, options: SubscribeOptions): P
   }
   const before = stream && offset && !after ? ulidBefore(offset) : undefined;
   return before === undefined ? options : { ...options, offset: undefined, after: before };
-}
-
-/** Another connection may fare better where one was lost, or the server has no time. */
-function throwUnlessLost(error: unknown): void {
-  const isLost = error instanceof ConnectionLost && !(error instanceof ClientClosed);
-  if (!isLost && !(error instanceof EventflowError && error.retryCanHelp)) {
-    throw error;
-  }
 }

@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import { CorruptRecord, InvalidArgument, UnexpectedReply, type NewEvent } from "../src/index.js";
 import * as appends from "../src/appends.js";
+import * as consumers from "../src/consumers.js";
 import * as exchanges from "../src/exchanges.js";
 import * as reads from "../src/reads.js";
 import { eventJson, STREAM } from "./fake-server.js";
@@ -146,10 +147,62 @@ const SENT: [string, readonly string[], string, object?][] = [
     "",
     { stream: STREAM, version: 0 },
   ],
+  [
+    "a consumer of everything",
+    consumers.createConsumer("c", { query: null, after: null }).words,
+    "CONSUMER",
+    { create: "c" },
+  ],
+  [
+    "a consumer with all options",
+    consumers.createConsumer("c", {
+      query: { ...TERMS, stream: STREAM },
+      after: "end",
+      timeoutMs: 1,
+      retryMs: 0,
+      triesMax: 0,
+    }).words,
+    "CONSUMER",
+    { create: "c", query: { ...SENT_TERMS, stream: STREAM }, after: "end", timeout_ms: 1, retry_ms: 0, tries_max: 0 },
+  ],
+  ["the end of a consumer", consumers.deleteConsumer("c").words, "CONSUMER", { delete: "c" }],
+  ["a consumer from the beginning", consumers.resetConsumer("c").words, "CONSUMER", { reset: "c" }],
+  ["a consumer from an event", consumers.resetConsumer("c", ID).words, "CONSUMER", { reset: "c", after: ID }],
+  ["what is parked", consumers.parked("c").words, "CONSUMER", { parked: "c" }],
+  [
+    "a page of what is parked",
+    consumers.parked("c", { after: ID, limit: 2 }).words,
+    "CONSUMER",
+    { parked: "c", after: ID, limit: 2 },
+  ],
+  ["all that is parked once more", consumers.replay("c").words, "CONSUMER", { replay: "c" }],
+  ["an event that is parked once more", consumers.replay("c", [ID]).words, "CONSUMER", { replay: "c", ids: [ID] }],
+  [
+    "the next events",
+    consumers.fetch("c", "m", 2, 3).words,
+    "FETCH",
+    { consumer: "c", member: "m", limit: 2, wait_ms: 3 },
+  ],
+  ["what is done", consumers.ack("c", "m", [ID]).words, "ACK", { consumer: "c", member: "m", ids: [ID] }],
+  ["what is worked at", consumers.extend("c", "m", [ID]).words, "ACK", { consumer: "c", member: "m", extend: [ID] }],
+  ["what failed", consumers.nack("c", "m", [ID]).words, "NACK", { consumer: "c", member: "m", ids: [ID] }],
+  [
+    "what failed, and why",
+    consumers.nack("c", "m", [ID], { delayMs: 0, reason: "r", park: true }).words,
+    "NACK",
+    { consumer: "c", member: "m", ids: [ID], delay_ms: 0, reason: "r", park: true },
+  ],
+  ["what is given back", consumers.release("c", "m").words, "NACK", { consumer: "c", member: "m", release: true }],
+  [
+    "an append that acks an event",
+    appends.add(STREAM, 0, [], { requestId: "", checkpoint: { consumer: "c", member: "m", id: ID } }).words,
+    "ADD",
+    { stream: STREAM, version: 0, events: [], checkpoint: { consumer: "c", member: "m", id: ID } },
+  ],
   ["a subscription to everything", ["", reads.subscriptionQuery({ types: null, since: undefined })], "", {}],
 ];
 for (const [what, words, command, argument] of SENT) {
-  test(`a read is sent as the server names its fields: ${what}`, () => {
+  test(`an argument is sent as the server names its fields: ${what}`, () => {
     assert.equal(words[0], command);
     assert.deepEqual(
       words.slice(1).map((word) => JSON.parse(word) as unknown),
@@ -186,7 +239,7 @@ const REFUSED: [string, () => unknown, RegExp][] = [
   [
     "an unknown option of add",
     () => appends.add(STREAM, 0, [], { requestID: "x" } as object),
-    /^requestID: unknown field; known are unless, requestId$/,
+    /^requestID: unknown field; known are unless, requestId, checkpoint$/,
   ],
   [
     "an unknown field of unless",
@@ -222,6 +275,21 @@ const REFUSED: [string, () => unknown, RegExp][] = [
   ["an unknown option of types", () => reads.types({ types: [] } as object), /^types: unknown field; /],
   ["an unknown option of subscribe", () => reads.subscriptionQuery({ limit: 1 } as object), /^limit: unknown field; /],
   ["a version of a subscription that is none", () => reads.subscriptionQuery({ version: -1 }), /^version: /],
+  ["a time for ever", () => consumers.createConsumer("c", { timeoutMs: Infinity }), /^timeoutMs: /],
+  ["a part of a try", () => consumers.createConsumer("c", { triesMax: 0.5 }), /^triesMax: /],
+  ["an unknown option of a consumer", () => consumers.createConsumer("c", { tries: 1 } as object), /^tries: unknown/],
+  [
+    "an unknown field of a query",
+    () => consumers.createConsumer("c", { query: { since: "" } as object }),
+    /^query\.since: unknown field; known are stream, types, /,
+  ],
+  ["an unknown option of nack", () => consumers.nack("c", "m", [], { parked: true } as object), /^parked: unknown/],
+  ["a delay below 0", () => consumers.nack("c", "m", [], { delayMs: -1 }), /^delayMs: /],
+  [
+    "an unknown field of a checkpoint",
+    () => appends.add(STREAM, 0, [], { checkpoint: { event: ID } as never }),
+    /^checkpoint\.event: unknown field; known are consumer, member, id$/,
+  ],
   ["half a surrogate pair in a message", () => exchanges.ping("a\ud800b"), /half of a surrogate pair/],
 ];
 for (const [what, make, sentence] of REFUSED) {
@@ -236,6 +304,22 @@ test("half a surrogate pair in an event is left to the server to refuse, not men
 });
 
 const ZEROS = "0".repeat(26);
+const CONSUMER = JSON.stringify({
+  consumer: "c",
+  query: { stream: STREAM, types: ["A"], correlation_id: ID, later: 1 },
+  timeout_ms: 1,
+  retry_ms: 2,
+  tries_max: 3,
+  checkpoint: ID,
+});
+const SUMMARY: consumers.ConsumerSummary = {
+  name: "c",
+  query: { stream: STREAM, types: ["A"], correlationId: ID, ...{ later: 1 } },
+  timeoutMs: 1,
+  retryMs: 2,
+  triesMax: 3,
+  checkpoint: ID,
+};
 const READ: [string, exchanges.Exchange<unknown>, unknown, unknown][] = [
   ["PING", exchanges.ping(), "PONG", "PONG"],
   ["PING with a message", exchanges.ping(""), "", ""],
@@ -246,6 +330,28 @@ const READ: [string, exchanges.Exchange<unknown>, unknown, unknown][] = [
   ["GET of nothing", reads.get(STREAM), [], []],
   ["a page of nothing", reads.get(STREAM, { cursor: true }), [[], ID], { events: [], cursor: ID }],
   ["the last page", reads.getAll({ cursor: true }), [[], null], { events: [], cursor: null }],
+  ["CONSUMER", consumers.createConsumer("c"), CONSUMER, SUMMARY],
+  [
+    "CONSUMER LIST",
+    consumers.listConsumers,
+    [
+      CONSUMER.replace(/\}$/, ',"lag":1,"lag_is_whole":false,"lag_ms":2,"in_flight":3,"members":4,"parked":5}'),
+    ],
+    [{ ...SUMMARY, lag: 1, isLagWhole: false, lagMs: 2, inFlight: 3, members: 4, parked: 5 }],
+  ],
+  [
+    "parked events",
+    consumers.parked("c"),
+    [`{"id":"${ID}","tries":2,"parked_at":"2030-01-01T00:00:00.000000Z","reason":"r","event":${eventJson(1)}}`],
+    [
+      {
+        event: reads.event(ID).decode(eventJson(1)),
+        tries: 2,
+        parkedAt: "2030-01-01T00:00:00.000000Z",
+        reason: "r",
+      },
+    ],
+  ],
   ["no event", reads.event(ID), null, null],
   ["no stream", reads.stream(STREAM), null, null],
   [
@@ -273,6 +379,9 @@ const UNEXPECTED: [string, exchanges.Exchange<unknown>, unknown][] = [
   ["no array", reads.get(STREAM), "OK"],
   ["no page", reads.get(STREAM, { cursor: true }), []],
   ["a page with a number for its cursor", reads.get(STREAM, { cursor: true }), [[], 1]],
+  ["a query that is no object", consumers.createConsumer("c"), CONSUMER.replace(/\{"stream.*?\}/, "null")],
+  ["a lag that is no number", consumers.listConsumers, [CONSUMER]],
+  ["a parked event without its event", consumers.parked("c"), ['{"id":"x"}']],
   ["a type without a count", reads.types(), ['{"type":"A"}']],
   ["a stream without events", reads.stream(STREAM), "{}"],
   ["null in an array", reads.get(STREAM), [null]],

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { liveServer } from "./live-server.js";
 import { block, compile, run } from "./readme.js";
 
-for (const which of ["", ": filters", ": subscribe", ": unless"]) {
+for (const which of ["", ": filters", ": subscribe", ": consumer", ": unless"]) {
   const [example, output] = [`example${which}`, `output${which}`];
   test(`the README's ${example} prints what it says`, () => {
     const { host, port, password } = liveServer();

@@ -5,26 +5,37 @@ import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { promisify } from "node:util";
 
-import { FakeServer } from "./fake-server.js";
+import { array, bulk, confirmation, eventJson, FakeServer, message } from "./fake-server.js";
 import { block, compile, run } from "./readme.js";
 
-for (const example of ["example", "example: filters", "example: subscribe", "example: unless"]) {
-  test(`the README's ${example} compiles`, () => {
-    compile("readme-example", block(example));
+for (const which of ["", ": filters", ": subscribe", ": consumer", ": unless"]) {
+  test(`the README's example${which} compiles`, () => {
+    compile("readme-example", block(`example${which}`));
   });
 }
 
-test("a program that has closed its client ends by itself", async (t) => {
-  const server = await FakeServer.start(() => undefined);
+test("a program that has closed its client ends by itself, also after connections were lost", async (t) => {
+  let confirmed = 0;
+  const server = await FakeServer.start(([command, channel], socket) => {
+    if (command === "CHECKSUM") {
+      return array(bulk("0".repeat(26)), bulk("0"));
+    }
+    if (command === "SUBSCRIBE") {
+      confirmed += 1;
+      const text = confirmation(command, channel!);
+      return confirmed === 1 ? void socket.end(text) : text + message(channel!, eventJson(1));
+    }
+    return command === "GETALL" ? array() : undefined;
+  });
   t.after(() => server.stop());
   const program = `import { EventflowClient } from "eventflowdb";
     const client = await EventflowClient.connect({ port: ${server.port} });
-    await client.ping();
+    for await (const event of await client.subscribe()) break;
     await client.close();
     console.log("closed");`;
   const example = compile("readme-end", program);
   // Not by `run`, which would keep the fake server from answering.
-  const { stdout } = await promisify(execFile)(process.execPath, [example], { timeout: 10_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, [example], { timeout: 8_000 });
   assert.equal(stdout, "closed\n");
 });
 

@@ -47,6 +47,17 @@ test("Redis's own sentences for what is no command are told apart from other err
   assert.equal(errorOf("ERR Protocol error: invalid bulk length").constructor, errors.EventflowError);
 });
 
+test("what consumers are refused is told apart", () => {
+  const sentence = "consumer=send-mail event=01KARS6Z4P0000000000000001: this member does not hold the event";
+  const error = errorOf(`CONCURRENCY ${sentence}`);
+  assert.ok(error instanceof errors.NotHeld && error instanceof errors.ConditionFailed);
+  assert.deepEqual([error.consumer, error.event], ["send-mail", "01KARS6Z4P0000000000000001"]);
+  assert.equal(error.message, sentence);
+  const short = errorOf("CONCURRENCY consumer=c: x");
+  assert.ok(short instanceof errors.NotHeld && short.event === null);
+  assert.equal(errorOf("NOCONSUMER there is no consumer x").constructor, errors.NoSuchConsumer);
+});
+
 test("an unknown code can be read from the error", () => {
   const error = errorOf("READONLY this server follows another");
   assert.equal(error.code, "READONLY");

@@ -12,6 +12,7 @@ import {
   EventflowClient,
   InvalidArgument,
   NotConnected,
+  NotHeld,
   RequestConflict,
   StoreFull,
   TryAgain,
@@ -22,6 +23,7 @@ import {
   type NewEvent,
 } from "../src/index.js";
 import * as appends from "../src/appends.js";
+import * as consumers from "../src/consumers.js";
 import * as exchanges from "../src/exchanges.js";
 import { Attempts } from "../src/retries.js";
 import { array, bulk, eventJson, FakeServer, STREAM, type Answer } from "./fake-server.js";
@@ -55,6 +57,7 @@ const COURSES: [string, exchanges.Exchange<unknown>, Error[], number[], unknown]
   ["an append without a request id is sent once", ADD_ONCE, [LOST], [], LOST],
   ["but again when nothing was stored", ADD_ONCE, [BUSY, LOST], [200], LOST],
   ["a busy server is given time", ADD, [BUSY, BUSY, BUSY, BUSY], [200, 500, 1500], BUSY],
+  ["what must not be done twice is sent once", consumers.deleteConsumer("c"), [LOST], [], LOST],
   ["what is overdue is not sent again", ADD, [OVERDUE], [], OVERDUE],
   ["nor what waited for a connection in vain", ADD, [UNSENT], [], UNSENT],
   ["a refusal is final", ADD, [new StoreFull("full")], [], StoreFull],
@@ -64,6 +67,7 @@ const COURSES: [string, exchanges.Exchange<unknown>, Error[], number[], unknown]
   ["nor by a reply that cannot be read", ADD, [LOST, new UnexpectedReply("?")], [0], LOST],
   ["a wrong version settles it", ADD, [LOST, wrongVersion()], [0], WrongExpectedVersion],
   ["so does an event that unless rules out", ADD, [LOST, unlessMatched()], [0], UnlessMatched],
+  ["so does an event that is not held", ADD, [LOST, new NotHeld("x", { consumer: null, event: null })], [0], NotHeld],
   ["so does a request id of another append", ADD, [LOST, new RequestConflict("used")], [0], RequestConflict],
   ["so does a wrong argument", ADD, [LOST, new InvalidArgument("x")], [0], InvalidArgument],
   ["so does a server without the command", ADD, [LOST, new CommandRefused("x")], [0], CommandRefused],
