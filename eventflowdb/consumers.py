@@ -47,6 +47,11 @@ class Settlement(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+def is_ack(settlement: Settlement) -> bool:
+    """Whether a settlement is an ack, which is stored like one that failed never and for ever."""
+    return not (settlement.tries or settlement.at_us)
+
+
 class ConsumerChange(msgspec.Struct, frozen=True):
     """A change to one consumer, stored like an append; size_bytes: what the request weighed."""
 

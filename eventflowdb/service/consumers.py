@@ -10,6 +10,7 @@ from itertools import starmap
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -134,13 +135,17 @@ class Consumers:
             # Nobody holds anything of it. It may be the repetition of a request that was answered.
             self._database.append(append, settle)
             return
-        held = group.hold_for(checkpoint)
+        entry = group.hold_for(checkpoint)
+        if entry is None:
+            self._database.append(append, settle)
+            return
 
         def told(outcome: Outcome) -> None:
-            group.conclude(held, outcome)
+            group.conclude(entry, outcome)
             settle(outcome)
 
-        self._database.append(msgspec.structs.replace(append, checkpoint=held), told)
+        held = replace(checkpoint, is_held=True)
+        self._database.append(replace(append, checkpoint=held), told)
 
     # Figures.
 
@@ -193,10 +198,11 @@ class Consumers:
         if name in self._asking:
             reply.settle(replies.error(TryAgain(f"consumer {name} is just being opened or changed; retry")))
             return
+        # Those that are told may ask again at once.
+        self._asking[name] = []
         group = self._groups.pop(name, None)
         if group is not None:
             group.close(NoSuchConsumer.of(name) if isinstance(change, Delete) else None)
-        self._asking[name] = []
 
         def told(outcome: Outcome) -> None:
             if self._asking[name]:

@@ -3,7 +3,9 @@
 Theory of operation. Who holds what is known here alone, in memory (window.py); what became of an event is stored before
 it is answered, by the same thread that stores appends. So after a restart nobody holds anything, and what was not acked
 is given out again. An event that a write under way concerns is pinned: it is neither given out nor taken back until the
-outcome is known. Members that wait are served in the order in which they came.
+outcome is known. Members that wait are served in the order in which they came. The log is read on as they need it; who
+came while a read was under way is told that there is nothing only after another one. Replies are given when all else is
+done, since whoever gets one may ask for more at once.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +34,7 @@ from eventflowdb.storage.queries import Page
 from eventflowdb.wire import replies
 
 _EMPTY = replies.bulk_array([])
+_NEVER_FAILED = (0, 0.0)
 _BYTES_OF_AN_ID = 40
 """What an id weighs in a request, about."""
 
@@ -42,7 +45,7 @@ Settled = Callable[[int | EventflowError], None]
 class FetchReply(BlockedReply):
     """The reply to one FETCH, which gathers events until it has enough, or there are no more."""
 
-    __slots__ = ("_group", "_timeout", "delivery", "is_over", "limit")
+    __slots__ = ("_group", "_timeout", "delivery", "is_over", "limit", "read_count")
 
     def __init__(self, fetch: Fetch) -> None:
         super().__init__()
@@ -50,11 +53,16 @@ class FetchReply(BlockedReply):
         self.limit = fetch.limit
         self.is_over = fetch.wait_ms == 0
         """It does not wait, or no longer."""
+        self.read_count = 0
+        """How many reads of the log had begun when it came."""
         self._group: Group | None = None
         self._timeout: IDelayedCall | None = None
 
     def join(self, group: "Group", clock: IReactorTime, wait_ms: int) -> None:
         """Be served by a group, and wait so long."""
+        if self.is_abandoned:
+            self.give()
+            return
         self._group = group
         if not self.is_over:
             self._timeout = clock.callLater(wait_ms / 1000, self.end)
@@ -101,18 +109,28 @@ class Group:
         self._timeout_seconds = opened.consumer.options.timeout_ms / 1000
         self._done = set(opened.done)
         """Events behind the place that was read up to, which are settled already."""
+        self._failed_before: dict[bytes, tuple[int, float]] = {}
+        """Others there that have failed: how often, and when they may be given out."""
+        self._settled_meanwhile: set[bytes] | None = None
+        """What was settled while failed events are being looked for, and may be found all the same."""
         self._window = Window(len(opened.done))
         self._retries_from: bytes | None = BEGINNING
         """Where the next events that failed before are looked for; None: all are there."""
         self._read_to = opened.consumer.checkpoint
         self._replays = 0
         """How often parked events were to be given out again."""
+        self._read_count = 0
         self._is_at_end = False
+        """The last read came to the end of the log."""
+        self._has_grown = True
+        """There may be more since that read began, or someone has asked since."""
         self._is_looking = False
         self._is_serving = False
         self._is_closed = False
         self._is_watching = False
         self._waiting: dict[FetchReply, None] = {}
+        self._served: list[FetchReply] = []
+        """Those that have what they get, and are told when all else is done."""
         self._timer: IDelayedCall | None = None
 
     @property
@@ -142,7 +160,8 @@ class Group:
     def serve_also(self, reply: FetchReply) -> None:
         """Give this one events, as soon as there are some."""
         self._waiting[reply] = None
-        self._is_at_end = False
+        reply.read_count = self._read_count
+        self._has_grown = True
         self.serve()
 
     def leave(self, reply: FetchReply) -> None:
@@ -153,7 +172,6 @@ class Group:
 
     def ack(self, ack: Ack, settled: Settled) -> None:
         """Settle events; NotHeld where another member holds one."""
-        now = self._clock.seconds()
         entries: list[Entry] = []
         claimed: list[bytes] = []
         for event_id in ack.ids:
@@ -164,16 +182,11 @@ class Group:
             elif event_id not in self._done:
                 claimed.append(event_id)
         working = [self._held(event_id, ack.member) for event_id in ack.extend]
-        for entry in working:
-            if entry.delivery is not None:
-                self._window.begin(entry.delivery, now + self._timeout_seconds)
-        late = Delivery(ack.member)
+        self._hear_of(working)
         for entry in entries:
             if entry.delivery is None:
                 # It had come back, and is settled after all.
-                self._window.hold(entry, late, now)
-        if late.entries:
-            self._window.begin(late, now + self._timeout_seconds)
+                self._window.block(entry)
         if not entries and not claimed:
             settled(0)
             return
@@ -194,6 +207,7 @@ class Group:
             for entry in entries:
                 self._require_mine(entry, nack.member)
         entries = [entry for entry in entries if not entry.pins]
+        self._hear_of(entries)
         if nack.is_release or not entries:
             self._take_back(entries)
             settled(len(entries))
@@ -201,22 +215,21 @@ class Group:
         delay_ms = self.consumer.options.retry_ms if nack.delay_ms is None else nack.delay_ms
         self._fail(entries, delay_ms, nack.reason, settled, is_park=nack.is_park)
 
-    def hold_for(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint of an append, with the word whether its member holds the event; it is kept for the append."""
+    def hold_for(self, checkpoint: Checkpoint) -> Entry | None:
+        """The event of an append's checkpoint, kept until the append is concluded; None unless its member holds it."""
         entry = self._window.find(checkpoint.id)
         if entry is None or entry.delivery is None or entry.delivery.member != checkpoint.member:
-            return checkpoint
+            return None
         self._pin([entry])
-        return replace(checkpoint, is_held=True)
+        return entry
 
-    def conclude(self, checkpoint: Checkpoint, outcome: Outcome) -> None:
+    def conclude(self, entry: Entry, outcome: Outcome) -> None:
         """The append has been stored, or not."""
-        entry = self._window.find(checkpoint.id)
-        if checkpoint.is_held and entry is not None:
-            self._unpin([entry])
-            if isinstance(outcome, list):
-                self._window.settle(entry, self._clock.seconds())
-                self.serve()
+        # That a member does not hold what it holds means that the event is settled already.
+        if isinstance(outcome, list | NotHeld):
+            self._settle([entry])
+        self._unpin([entry])
+        self.serve()
 
     def replayed(self) -> None:
         """Parked events are to be given out again."""
@@ -228,7 +241,7 @@ class Group:
 
     def log_grew(self) -> None:
         """Told by the notices."""
-        self._is_at_end = False
+        self._has_grown = True
         self.serve()
 
     def log_closes(self) -> None:
@@ -247,20 +260,24 @@ class Group:
         finally:
             self._is_serving = False
         self._rest()
+        served, self._served = self._served, []
+        for reply in served:
+            reply.give()
 
     def _serve(self) -> None:
         for _ in range(INLINE_FILLS_MAX):
+            if self._retries_from is not None and self._waiting and self._window.has_room:
+                # They come before what is behind them in their streams.
+                self._look_for_retries(self._retries_from)
+                return
             self._hand_out()
             if not (self._waiting and self._window.has_room):
                 break
-            if self._retries_from is not None:
-                self._look_for_retries(self._retries_from)
-                return
             if self._is_at_end:
-                break
-            page = self._database.searches.search(
-                replace(self.consumer.query, start=id_after(self._read_to)), FILL_EVENTS
-            )
+                self._give_to(reply for reply in self._waiting if reply.read_count < self._read_count)
+                if not (self._waiting and self._has_grown):
+                    return
+            page = self._read_log()
             if isinstance(page, Deferred):
                 self._is_looking = True
                 page.addCallbacks(self._found, self._look_failed)
@@ -271,8 +288,13 @@ class Group:
             self._is_looking = True
             self._clock.callLater(0, self._go_on)
             return
-        for reply in [reply for reply in self._waiting if reply.delivery.entries or reply.is_over]:
-            self._give(reply)
+        self._give_to(self._waiting)
+
+    def _read_log(self) -> "Page | Deferred[Page]":
+        """The next events of the query."""
+        self._read_count += 1
+        self._has_grown = False
+        return self._database.searches.search(replace(self.consumer.query, start=id_after(self._read_to)), FILL_EVENTS)
 
     def _hand_out(self) -> None:
         now = self._clock.seconds()
@@ -281,11 +303,16 @@ class Group:
             if len(reply.delivery.entries) == reply.limit or reply.delivery.size_bytes >= FETCH_BYTES_MAX:
                 self._give(reply)
 
+    def _give_to(self, asked: Iterable[FetchReply]) -> None:
+        """Let these have what there is for them, where there is something or they do not wait."""
+        for reply in [reply for reply in asked if reply.delivery.entries or reply.is_over]:
+            self._give(reply)
+
     def _give(self, reply: FetchReply) -> None:
         del self._waiting[reply]
         if reply.delivery.entries:
             self._window.begin(reply.delivery, self._clock.seconds() + self._timeout_seconds)
-        reply.give()
+        self._served.append(reply)
 
     def _go_on(self) -> None:
         self._is_looking = False
@@ -294,15 +321,25 @@ class Group:
     def _look_for_retries(self, start: bytes) -> None:
         self._is_looking = True
         replays = self._replays
+        self._settled_meanwhile = set()
         found = self._database.find_retries(self.consumer, start, FILL_EVENTS)
         found.addCallbacks(lambda retries: self._found_retries(retries, replays), self._look_failed)
 
     def _found_retries(self, retries: Sequence[Retry], replays: int) -> None:
         now, now_us = self._clock.seconds(), self._now_us()
+        settled, self._settled_meanwhile = self._settled_meanwhile or (), None
         for settlement, record in retries:
+            event_id, tries = settlement.id, settlement.tries
             due = now + (settlement.at_us - now_us) / 1_000_000
-            entry = Entry(settlement.id, stream_of(record), record, settlement.tries, due)
-            self._window.add(entry, now, is_next=settlement.id > self.consumer.checkpoint)
+            if event_id in settled:
+                continue
+            if event_id > self._read_to:
+                # Others of its stream may come before it: it has its turn when the log is read up to there.
+                self._failed_before[event_id] = tries, due
+                self._done.discard(event_id)
+            else:
+                is_next = event_id > self.consumer.checkpoint
+                self._window.add(Entry(event_id, stream_of(record), record, tries, due), now, is_next=is_next)
         if self._replays == replays:
             self._retries_from = id_after(retries[-1].settlement.id) if len(retries) == FILL_EVENTS else None
         self._go_on()
@@ -320,13 +357,15 @@ class Group:
                 self._done.discard(event_id)
                 self._window.skip()
             else:
-                self._window.add(Entry(event_id, stream_of(record), record, 0, 0.0), now)
-        if page.chunk.rest is None and len(records) < FILL_EVENTS:
-            self._is_at_end = True
+                tries, due = self._failed_before.pop(event_id, _NEVER_FAILED)
+                self._window.add(Entry(event_id, stream_of(record), record, tries, due), now)
+        self._is_at_end = page.chunk.rest is None and len(records) < FILL_EVENTS
+        if self._is_at_end:
             self._read_to = max(self._read_to, page.head_id)
 
     def _look_failed(self, failure: Failure) -> None:
         self._is_looking = False
+        self._settled_meanwhile = None
         error = error_of(failure, self._log, "a consumer could not read")
         waiting, self._waiting = self._waiting, {}
         for reply in waiting:
@@ -352,26 +391,58 @@ class Group:
         self._database.append(change, told)
 
     def _pin(self, entries: Iterable[Entry]) -> None:
-        """A write concerns them; their member has been heard of."""
-        deadline = self._clock.seconds() + self._timeout_seconds
+        """A write concerns them."""
         for entry in entries:
             entry.pins += 1
+        self._hear_of(entries)
+
+    def _hear_of(self, entries: Iterable[Entry]) -> None:
+        """A member has told of them: its time begins anew."""
+        deadline = self._clock.seconds() + self._timeout_seconds
+        for entry in entries:
             if entry.delivery is not None:
                 self._window.begin(entry.delivery, deadline)
 
     def _unpin(self, entries: Iterable[Entry]) -> None:
+        """A write is over. What has failed goes back, unless another write may settle it still."""
+        now = self._clock.seconds()
         for entry in entries:
             entry.pins -= 1
+        free = [entry for entry in entries if not entry.pins]
+        for entry in free:
+            if entry.has_failed and entry.delivery is not None:
+                self._window.release(entry, now)
+            entry.has_failed = False
+        for entry in free:
+            self._window.unblock(entry, now)
+
+    def _settle(self, entries: Iterable[Entry]) -> None:
+        """It is stored that nothing has to be done about them any more."""
+        now = self._clock.seconds()
+        for entry in entries:
+            self._window.settle(entry, now)
+        if self._settled_meanwhile is not None:
+            self._settled_meanwhile.update([entry.id for entry in entries])
 
     def _acked(self, entries: list[Entry], claimed: list[bytes], outcome: Outcome, settled: Settled) -> None:
-        self._unpin(entries)
         if isinstance(outcome, Changed):
-            now = self._clock.seconds()
-            for entry in entries:
-                self._window.settle(entry, now)
-            self._done.update([event_id for event_id in claimed if event_id > self._read_to])
+            self._settle(entries)
+            self._note_claimed(claimed)
+        self._unpin(entries)
         settled(_answer(outcome))
         self.serve()
+
+    def _note_claimed(self, ids: list[bytes]) -> None:
+        """Events are settled that were not there when they were acked."""
+        if self._settled_meanwhile is not None:
+            self._settled_meanwhile.update(ids)
+        for event_id in ids:
+            entry = self._window.find(event_id)
+            if event_id > self._read_to:
+                self._done.add(event_id)
+                self._failed_before.pop(event_id, None)
+            elif entry is not None and entry.delivery is None:
+                self._settle([entry])
 
     def _fail(self, entries: list[Entry], delay_ms: int, reason: str, settled: Settled, *, is_park: bool) -> None:
         now_us, tries_max = self._now_us(), self.consumer.options.tries_max
@@ -391,22 +462,18 @@ class Group:
                 ]
             ),
         )
+        for entry in entries:
+            self._window.block(entry)
         self._write(change, entries, lambda outcome: self._failed(entries, parked, due, outcome, settled))
 
     def _failed(self, entries: list[Entry], parked: set[Entry], due: float, outcome: Outcome, settled: Settled) -> None:
-        self._unpin(entries)
         if isinstance(outcome, Changed):
-            now = self._clock.seconds()
-            # Where an ack is under way as well, or came first, that one counts.
-            free = [entry for entry in entries if not entry.pins and self._window.find(entry.id) is entry]
-            for entry in free:
+            for entry in entries:
                 entry.tries += 1
                 entry.due = due
-                if entry in parked:
-                    self._window.settle(entry, now)
-            for entry in free:
-                if entry not in parked and entry.delivery is not None:
-                    self._window.release(entry, now)
+                entry.has_failed = True
+            self._settle([entry for entry in entries if entry in parked])
+        self._unpin(entries)
         settled(_answer(outcome))
         self.serve()
 
@@ -420,16 +487,19 @@ class Group:
     def _expire(self, delivery: Delivery) -> None:
         """Nothing was heard of these events: the first counts as failed, most likely it was the one worked at."""
         entries = sorted(delivery.entries.values(), key=lambda entry: entry.id)
+        if not entries:
+            return
         if any(entry.pins for entry in entries):
             self._window.begin(delivery, self._clock.seconds() + self._timeout_seconds)
             return
-        self._take_back(entries[1:])
         reason = f"nothing was heard of {delivery.member} for {self.consumer.options.timeout_ms} ms"
-        self._fail(entries[:1], 0, reason, self._note_expiry, is_park=False)
+        self._fail(entries[:1], 0, reason, lambda outcome: self._expired(entries[1:], outcome), is_park=False)
 
-    def _note_expiry(self, outcome: int | EventflowError) -> None:
+    def _expired(self, entries: Iterable[Entry], outcome: int | EventflowError) -> None:
+        """The failure of the first one is stored, or not: the others come back, after it."""
         if isinstance(outcome, EventflowError):
             self._log.warn("consumer {name}: {error}", name=self.consumer.name, error=outcome)
+        self._take_back(entries)
 
     # Time.
 

@@ -4,7 +4,8 @@ Theory of operation. The events of one stream stay in order and with one member 
 events of goes on with that member alone, and behind one that failed its later events wait. Streams with an event that
 anybody may have stand in a heap by that event, so that a member alone gets the events in the order of the log, and each
 costs a logarithm. What is given out at once is one delivery: it comes back as a whole when nothing is heard of it in
-time. This is memory only; times are seconds of a monotonic clock.
+time. While a write is under way that decides which event of a stream is next, nothing of that stream is given out. This
+is memory only; times are seconds of a monotonic clock.
 """
 
 from collections import OrderedDict, deque
@@ -35,10 +36,11 @@ class Delivery:
 class Entry:
     """One event. tries: how often it failed; due: not to be given out before; delivery: None while nobody has it.
 
-    pins: how many writes under way concern it.
+    pins: how many writes under way concern it; is_blocking: its stream waits for one of them; has_failed: it goes back
+    when they are over.
     """
 
-    __slots__ = ("delivery", "due", "id", "pins", "record", "stream", "tries")
+    __slots__ = ("delivery", "due", "has_failed", "id", "is_blocking", "pins", "record", "stream", "tries")
 
     def __init__(self, event_id: bytes, stream: str, record: bytes, tries: int, due: float) -> None:
         self.id = event_id
@@ -47,15 +49,21 @@ class Entry:
         self.tries = tries
         self.due = due
         self.pins = 0
+        self.is_blocking = False
+        self.has_failed = False
         self.delivery: Delivery | None = None
 
 
 class _Stream:
-    """The entries of one stream: those that wait in order, and those that `holder` holds."""
+    """The entries of one stream: those that wait in order, and those that `holder` holds.
 
-    __slots__ = ("held", "holder", "waiting")
+    blocks: so many of its events are decided upon; until then none is given out.
+    """
+
+    __slots__ = ("blocks", "held", "holder", "waiting")
 
     def __init__(self) -> None:
+        self.blocks = 0
         self.waiting: deque[Entry] = deque()
         self.held: dict[bytes, Entry] = {}
         self.holder: str | None = None
@@ -155,12 +163,22 @@ class Window:
             if stream.waiting and stream.waiting[0].due <= now:
                 heappush(own, (stream.waiting[0].id, name))
 
-    def hold(self, entry: Entry, delivery: Delivery, now: float) -> None:
-        """Give one event that waits to a member, who has it already."""
-        stream = self._streams[entry.stream]
-        stream.waiting.remove(entry)
-        self._hold(stream, entry, delivery)
-        self._make_ready(stream, entry.stream, now)
+    def block(self, entry: Entry) -> None:
+        """Give out nothing of an event's stream until it is decided what becomes of the event."""
+        if not entry.is_blocking:
+            entry.is_blocking = True
+            stream = self._streams[entry.stream]
+            stream.blocks += 1
+            if stream.holder is not None:
+                self._disown(stream.holder, entry.stream)
+
+    def unblock(self, entry: Entry, now: float) -> None:
+        """It is decided, whatever has become of it."""
+        if entry.is_blocking:
+            entry.is_blocking = False
+            stream = self._streams[entry.stream]
+            stream.blocks -= 1
+            self._tidy(stream, entry.stream, now)
 
     def begin(self, delivery: Delivery, deadline: float) -> None:
         """The member has it, and has until then; or longer than it had."""
@@ -171,8 +189,9 @@ class Window:
 
     def settle(self, entry: Entry, now: float) -> None:
         """Nothing more has to be done about an event."""
-        if self._entries.pop(entry.id, None) is None:
+        if self._entries.get(entry.id) is not entry:
             return
+        del self._entries[entry.id]
         self._order.pop(entry.id, None)
         self._bytes -= len(entry.record)
         stream = self._streams[entry.stream]
@@ -180,10 +199,7 @@ class Window:
             stream.waiting.remove(entry)
         else:
             self._let_go(stream, entry)
-        if stream.waiting or stream.held:
-            self._make_ready(stream, entry.stream, now)
-        else:
-            del self._streams[entry.stream]
+        self._tidy(stream, entry.stream, now)
 
     def release(self, entry: Entry, now: float) -> None:
         """Take an event back, to be given out again when it is due; and those behind it in its stream."""
@@ -241,12 +257,19 @@ class Window:
             if not own:
                 del self._own[member]
 
+    def _tidy(self, stream: _Stream, name: str, now: float) -> None:
+        """Forget a stream of which there is nothing left; else have it stand where it belongs."""
+        if stream.waiting or stream.held or stream.blocks:
+            self._make_ready(stream, name, now)
+        else:
+            del self._streams[name]
+
     def _make_ready(self, stream: _Stream, name: str, now: float) -> None:
         """Put a stream where its next event is looked for."""
         holder = stream.holder
         if holder is not None:
             self._disown(holder, name)
-        if not stream.waiting:
+        if stream.blocks or not stream.waiting:
             return
         entry = stream.waiting[0]
         if entry.due > now:
@@ -270,7 +293,7 @@ class Window:
         while free:
             event_id, name = free[0]
             stream = self._streams.get(name)
-            if stream is not None and stream.holder is None and stream.waiting:
+            if stream is not None and stream.holder is None and stream.waiting and not stream.blocks:
                 entry = stream.waiting[0]
                 if entry.id == event_id and entry.due <= now:
                     return free[0]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from eventflowdb.consumers import BEGINNING, Settlement, StoredConsumer
+from eventflowdb.consumers import BEGINNING, Settlement, StoredConsumer, is_ack
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.ids import id_after
 from eventflowdb.storage import layout
@@ -37,7 +37,7 @@ class ParkedEvent(NamedTuple):
 
 
 class Lag(NamedTuple):
-    """How far a consumer is behind. is_whole: else there are more events; first_id: the one it is to settle next."""
+    """How far a consumer is behind. is_whole: else there may be more events; first_id: the one it is to settle next."""
 
     events: int
     is_whole: bool
@@ -57,7 +57,7 @@ def open_consumer(environment: Environment, name: str) -> Opened:
         consumer = environment.find_consumer(txn, name)
         after = id_after(consumer.checkpoint)
         acked = _settlements(txn, environment.settlements, consumer.number, after)
-        done = [settlement.id for settlement in acked if not settlement.tries]
+        done = [settlement.id for settlement in acked if is_ack(settlement)]
         done.extend(settlement.id for settlement in _settlements(txn, environment.parked, consumer.number, after))
         return Opened(consumer, done)
 
@@ -67,7 +67,7 @@ def retries_from(environment: Environment, consumer: StoredConsumer, start: byte
     found: list[Retry] = []
     with reading(environment) as txn:
         for settlement in _settlements(txn, environment.settlements, consumer.number, start):
-            if settlement.tries or settlement.at_us:
+            if not is_ack(settlement):
                 found.append(Retry(settlement, _record(environment, txn, settlement.id)))
                 if len(found) == limit:
                     break
@@ -87,31 +87,33 @@ def parked_from(environment: Environment, name: str, start: bytes, limit: int) -
 
 
 def lag_of(store: LmdbStore, consumer: StoredConsumer, steps: int) -> Lag:
-    """How far a consumer is behind, counted no further than so many events where it has a filter."""
-    environment = store.environment
+    """How far a consumer is behind. So many steps are taken at most; where they do not lead to the end, `events` is a
+    number that it is behind by at least.
+    """
+    environment, number = store.environment, consumer.number
+    behind = id_after(consumer.checkpoint)
     with reading(environment) as txn:
-        unsettled = [
-            settlement.id
-            for settlement in islice(_settlements(txn, environment.settlements, consumer.number, BEGINNING), steps)
-            if settlement.tries or settlement.at_us
-        ]
-        parked = [
-            settlement.id
-            for settlement in islice(_settlements(txn, environment.parked, consumer.number, BEGINNING), steps)
-        ]
-        acked = _acked_count(txn, environment, consumer, steps)
-    query = replace(consumer.query, start=id_after(consumer.checkpoint))
+
+        def first(database: Any, start: bytes) -> list[Settlement]:
+            return list(islice(_settlements(txn, database, number, start), steps))
+
+        # Before the checkpoint only what was replayed is not settled, behind it all but what was acked or parked.
+        replayed = [found.id for found in first(environment.settlements, BEGINNING) if found.id < behind]
+        settled, parked_behind = first(environment.settlements, behind), first(environment.parked, behind)
+        done = sum(is_ack(found) for found in settled) + len(parked_behind)
+        is_done_known = max(len(settled), len(parked_behind)) < steps
+        if not is_done_known:
+            # More than it can be, but known without a count.
+            done = sum(int(txn.stat(database)["entries"]) for database in (environment.settlements, environment.parked))
+        parked = len(first(environment.parked, BEGINNING))
+    query = replace(consumer.query, start=behind)
     ahead, is_whole = QueryRead(store, query, None).count(steps)
-    # Behind the checkpoint everything counts but what is settled; before it what failed alone.
-    done = acked + sum(event_id > consumer.checkpoint for event_id in parked)
-    failed = [event_id for event_id in unsettled if event_id <= consumer.checkpoint]
-    first_id = failed[0] if failed else QueryRead(store, query, 1).first_id() if ahead > done else None
-    return Lag(max(ahead - done, 0) + len(failed), is_whole, len(parked), first_id)
-
-
-def _acked_count(txn: Any, environment: Environment, consumer: StoredConsumer, steps: int) -> int:
-    found = _settlements(txn, environment.settlements, consumer.number, id_after(consumer.checkpoint))
-    return sum(not (settlement.tries or settlement.at_us) for settlement in islice(found, steps))
+    is_whole &= is_done_known and len(replayed) < steps
+    events = max(ahead - done, 0) + len(replayed)
+    if replayed:
+        return Lag(events, is_whole, parked, replayed[0])
+    first_id = None if is_whole and not events else QueryRead(store, query, 1).first_id()
+    return Lag(events if first_id is None else max(events, 1), is_whole, parked, first_id)
 
 
 def _settlements(txn: Any, database: Any, number: int, start: bytes) -> Iterator[Settlement]:

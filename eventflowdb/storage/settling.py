@@ -22,6 +22,7 @@ from eventflowdb.consumers import (
     Settle,
     Settlement,
     StoredConsumer,
+    is_ack,
 )
 from eventflowdb.errors import CorruptRecord, InvalidArgument, NoSuchConsumer, NotHeld
 from eventflowdb.events import Checkpoint
@@ -112,7 +113,7 @@ class ConsumerWrites:
         stored = self._find(acks.consumer, event_id)
         if stored is None:
             return event_id <= acks.consumer.checkpoint
-        return _is_ack(stored)
+        return is_ack(stored)
 
     def _ack(self, acks: _Acks, event_id: bytes) -> bool:
         if not self._unpark(acks.consumer, event_id) and self._is_acked(acks, event_id):
@@ -242,7 +243,7 @@ class ConsumerWrites:
         """Whether an event was settled before; of an acked one nothing has to be kept any more."""
         key = self._key(consumer, event_id)
         stored = self._txn.get(key, db=self._environment.settlements)
-        if stored is not None and _is_ack(layout.unpack_settlement(key, stored)):
+        if stored is not None and is_ack(layout.unpack_settlement(key, stored)):
             self._txn.delete(key, db=self._environment.settlements)
             return True
         return self._txn.get(key, db=self._environment.parked) is not None
@@ -280,7 +281,3 @@ class ConsumerWrites:
     @staticmethod
     def _key(consumer: StoredConsumer, event_id: bytes) -> bytes:
         return layout.settlement_key(consumer.number, event_id)
-
-
-def _is_ack(settlement: Settlement) -> bool:
-    return not (settlement.tries or settlement.at_us)

@@ -8,6 +8,7 @@ import pytest
 from twisted.logger import globalLogPublisher
 
 from .fakes import Connection, LoggedFaults, SteppedServer
+from .members import Members
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +34,12 @@ def server(tmp_path: Path) -> Iterator[SteppedServer]:
 def connection(server: SteppedServer) -> Connection:
     """A connection to it."""
     return server.connect()
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> Iterator[Members]:
+    """The members of a consumer of events of type `t`."""
+    members = Members(tmp_path / "database")
+    members.make()
+    yield members
+    members.close()

@@ -1,6 +1,7 @@
 """What stands in for threads, the reactor and the socket: everything moves by hand."""
 
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -181,7 +182,10 @@ class Connection:
 
 
 class SteppedServer:
-    """Everything behind the sockets, over a real store; its threads and its clock move by hand."""
+    """Everything behind the sockets, over a real store; its threads and its clock move by hand.
+
+    began_us: the time of day when it began, in microseconds.
+    """
 
     def __init__(
         self,
@@ -192,9 +196,11 @@ class SteppedServer:
         max_inflight_bytes: int = 256 * MIB,
         clients_max: int = 100,
         untaken_bytes_max: int = 0,
+        began_us: int | None = None,
     ) -> None:
         self.clock = Clock()
-        self.store = LmdbStore.open(folder, map_size=1 << 30)
+        self._began_us = time.time_ns() // 1000 if began_us is None else began_us
+        self.store = LmdbStore.open(folder, map_size=1 << 30, clock_ns=lambda: self.now_us() * 1000)
         self.thread = SteppedThread()
         self.reactor = SteppedReactor()
         self.pool = SteppedPool()
@@ -226,7 +232,12 @@ class SteppedServer:
             self.checks,
             port=6543,
             stop=self._note_stop,
+            now_us=self.now_us,
         )
+
+    def now_us(self) -> int:
+        """The time of day, which the clock moves."""
+        return self._began_us + round(self.clock.seconds() * 1_000_000)
 
     def _start_check(self, listener: CheckListener) -> "FakeCheckProcess":
         process = FakeCheckProcess(listener)

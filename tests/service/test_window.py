@@ -79,6 +79,34 @@ def test_behind_one_that_has_to_wait_its_stream_waits() -> None:
     assert take(window, "n", now=5.0) == [1, 2]
 
 
+def test_a_stream_gives_out_nothing_until_it_is_decided_what_becomes_of_an_event() -> None:
+    first, second = entry(1, "a"), entry(4, "b")
+    window = window_of(first, entry(2, "a"), entry(3, "a"), second, entry(5, "b"))
+    assert take(window, "m", 1) == [1]
+    window.block(first)
+    window.block(second)
+    assert take(window, "m") == take(window, "n") == []
+    window.release(first, 0.0)
+    window.settle(second, 0.0)
+    assert take(window, "m") == take(window, "n") == []
+    window.unblock(first, 0.0)
+    window.unblock(second, 0.0)
+    assert take(window, "n", 1) == [1]
+    assert take(window, "m") == [5]
+
+
+def test_a_stream_may_be_emptied_and_filled_while_it_is_decided_what_becomes_of_an_event() -> None:
+    first = entry(1)
+    window = window_of(first)
+    window.block(first)
+    window.settle(first, 0.0)
+    window.add(entry(2), 0.0)
+    assert take(window, "m") == []
+    window.unblock(first, 0.0)
+    window.unblock(first, 0.0)
+    assert take(window, "m") == [2]
+
+
 def test_one_that_was_never_given_out_may_be_settled() -> None:
     first, second = entry(1), entry(2)
     window = window_of(first, second)

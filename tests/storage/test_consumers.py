@@ -205,6 +205,15 @@ def test_a_parked_event_that_is_replayed_is_to_be_settled_again_though_the_check
     assert lag_of(store, consumer_of(store), 100).events == 0
 
 
+def test_a_replayed_event_is_not_settled_any_more(store: LmdbStore) -> None:
+    _, second = add(store, 2)
+    make(store)
+    changed(store, Settle(NAME, 0, parked=(Settlement(second, 3, 777),)))
+    assert open_consumer(store.environment, NAME).done == [second]
+    changed(store, Replay(NAME, 0, None, 999))
+    assert open_consumer(store.environment, NAME).done == []
+
+
 def test_an_ack_that_comes_after_all_takes_an_event_out_of_the_parked(store: LmdbStore) -> None:
     (first,) = add(store, 1)
     make(store)
@@ -239,6 +248,17 @@ def test_lag_behind_a_filter_is_counted_so_far(store: LmdbStore) -> None:
     consumer = make(store, Query(types=("wanted",)))
     assert lag_of(store, consumer, 100).events == 30
     assert lag_of(store, consumer, 10)[:2] == (10, False)
+
+
+@pytest.mark.parametrize("query", [EVERYTHING, Query(types=("t",))])
+def test_where_much_is_settled_behind_one_event_the_lag_is_no_more_than_it_is(store: LmdbStore, query: Query) -> None:
+    ids = add(store, 20)
+    make(store, query)
+    make(store, name="other")
+    ack(store, *ids[1:15])
+    assert lag_of(store, consumer_of(store), 100)[:] == (6, True, 0, ids[0])
+    events, is_whole, _, first_id = lag_of(store, consumer_of(store), 10)
+    assert (events, is_whole, first_id) == (6 if query is EVERYTHING else 1, False, ids[0])
 
 
 def consumer_of(store: LmdbStore) -> StoredConsumer:
