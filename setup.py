@@ -22,6 +22,9 @@ COMPILED = {
 """The modules of the hot path, by folder. With EVENTFLOWDB_COMPILE=1 mypyc makes extensions of them, which behave the
 same; it needs a C compiler, and in the environment what the extra `compile` lists (pip --no-build-isolation)."""
 
+COMPILERS = ["setuptools>=77", "wheel", "mypy==2.4.1", "mypy-zope==1.0.17"]
+"""What a build without isolation needs; setuptools of before 70 had its bdist_wheel from wheel."""
+
 
 def extensions() -> "list[Extension]":
     """What is compiled: nothing, unless one asks for it."""
@@ -68,7 +71,7 @@ setup(
     ],
     extras_require={
         "redis": ["redis>=5"],
-        "compile": ["setuptools>=77", "mypy==2.4.1", "mypy-zope==1.0.17"],
+        "compile": COMPILERS,
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
@@ -77,8 +80,7 @@ setup(
             "types-PyYAML",
             "types-setuptools",
             "ruff==0.17.6",
-            "mypy==2.4.1",
-            "mypy-zope==1.0.17",
+            *COMPILERS,
             "import-linter==2.15",
             "build>=1.2",
             "check-jsonschema>=0.29",

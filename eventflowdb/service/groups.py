@@ -8,6 +8,7 @@ came while a read was under way is told that there is nothing only after another
 done, since whoever gets one may ask for more at once.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
@@ -111,6 +112,8 @@ class Group:
         """Events behind the place that was read up to, which are settled already."""
         self._failed_before: dict[bytes, tuple[int, float]] = {}
         """Others there that have failed: how often, and when they may be given out."""
+        self._claims: Counter[bytes] = Counter()
+        """Events that were not there when they were acked, which is not stored yet; they are not given out either."""
         self._settled_meanwhile: set[bytes] | None = None
         """What was settled while failed events are being looked for, and may be found all the same."""
         self._window = Window(len(opened.done))
@@ -190,6 +193,7 @@ class Group:
         if not entries and not claimed:
             settled(0)
             return
+        self._claims.update(claimed)
         known = tuple([entry.id for entry in entries])
         self._write(
             Settle(self.consumer.name, _BYTES_OF_AN_ID * len(ack.ids), acked=known, claimed=tuple(claimed)),
@@ -225,8 +229,7 @@ class Group:
 
     def conclude(self, entry: Entry, outcome: Outcome) -> None:
         """The append has been stored, or not."""
-        # That a member does not hold what it holds means that the event is settled already.
-        if isinstance(outcome, list | NotHeld):
+        if isinstance(outcome, list):
             self._settle([entry])
         self._unpin([entry])
         self.serve()
@@ -339,7 +342,7 @@ class Group:
                 self._done.discard(event_id)
             else:
                 is_next = event_id > self.consumer.checkpoint
-                self._window.add(Entry(event_id, stream_of(record), record, tries, due), now, is_next=is_next)
+                self._add(Entry(event_id, stream_of(record), record, tries, due), now, is_next=is_next)
         if self._replays == replays:
             self._retries_from = id_after(retries[-1].settlement.id) if len(retries) == FILL_EVENTS else None
         self._go_on()
@@ -358,10 +361,15 @@ class Group:
                 self._window.skip()
             else:
                 tries, due = self._failed_before.pop(event_id, _NEVER_FAILED)
-                self._window.add(Entry(event_id, stream_of(record), record, tries, due), now)
+                self._add(Entry(event_id, stream_of(record), record, tries, due), now, is_next=True)
         self._is_at_end = page.chunk.rest is None and len(records) < FILL_EVENTS
         if self._is_at_end:
             self._read_to = max(self._read_to, page.head_id)
+
+    def _add(self, entry: Entry, now: float, *, is_next: bool) -> None:
+        self._window.add(entry, now, is_next=is_next)
+        if entry.id in self._claims:
+            self._window.block(entry)
 
     def _look_failed(self, failure: Failure) -> None:
         self._is_looking = False
@@ -425,24 +433,31 @@ class Group:
             self._settled_meanwhile.update([entry.id for entry in entries])
 
     def _acked(self, entries: list[Entry], claimed: list[bytes], outcome: Outcome, settled: Settled) -> None:
-        if isinstance(outcome, Changed):
+        is_stored = isinstance(outcome, Changed)
+        if is_stored:
             self._settle(entries)
-            self._note_claimed(claimed)
+        for event_id in claimed:
+            self._conclude_claim(event_id, is_stored=is_stored)
         self._unpin(entries)
         settled(_answer(outcome))
         self.serve()
 
-    def _note_claimed(self, ids: list[bytes]) -> None:
-        """Events are settled that were not there when they were acked."""
-        if self._settled_meanwhile is not None:
-            self._settled_meanwhile.update(ids)
-        for event_id in ids:
-            entry = self._window.find(event_id)
+    def _conclude_claim(self, event_id: bytes, *, is_stored: bool) -> None:
+        """An event that was not there when it was acked is settled, or not; it may be there now."""
+        self._claims[event_id] -= 1
+        if not self._claims[event_id]:
+            del self._claims[event_id]
+        entry = self._window.find(event_id)
+        if is_stored:
+            if self._settled_meanwhile is not None:
+                self._settled_meanwhile.add(event_id)
             if event_id > self._read_to:
                 self._done.add(event_id)
                 self._failed_before.pop(event_id, None)
-            elif entry is not None and entry.delivery is None:
+            elif entry is not None:
                 self._settle([entry])
+        if entry is not None and (is_stored or event_id not in self._claims):
+            self._window.unblock(entry, self._clock.seconds())
 
     def _fail(self, entries: list[Entry], delay_ms: int, reason: str, settled: Settled, *, is_park: bool) -> None:
         now_us, tries_max = self._now_us(), self.consumer.options.tries_max

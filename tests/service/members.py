@@ -181,7 +181,8 @@ class Members:
         if not all("data" in event for event in found):
             return reply
         for event in found:
-            assert self.ids.setdefault(event["data"], event["id"]) == event["id"]
+            if event["type"] == "t":
+                assert self.ids.setdefault(event["data"], event["id"]) == event["id"]
         return [event["data"] for event in found]
 
 

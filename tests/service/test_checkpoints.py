@@ -232,23 +232,6 @@ def test_a_repeated_request_that_is_refused_for_other_content_acks_nothing(membe
     assert members.add("m", "a2", "r2") == ["r2"]
 
 
-def test_an_event_that_was_acked_by_another_before_it_was_given_out_does_not_stay_with_its_member(
-    members: Members,
-) -> None:
-    """After a restart an ack may come for events that nobody has read yet."""
-    members.have("a1", "a2")
-    members.fetch("m")
-    members.restart()
-    members.send("m", "ACK", members.acking("m", "a1"))
-    members.server.read()
-    members.send("n", "FETCH", members.fetching("n", 1))
-    members.server.read()
-    members.run()
-    assert (members.told("m"), members.told("n")) == ([1], [["a1"]])
-    refusal_text(members, "n", "a1")
-    assert members.fetch("o") == ["a2"]
-
-
 def test_after_a_reset_an_append_of_before_counts_for_nothing(members: Members) -> None:
     members.have("a1")
     members.fetch("m")
