@@ -87,6 +87,8 @@ class Promise(RuleBasedStateMachine):
         self.results_before: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         """By the stream: how many events were asked to be appended."""
+        self.requests = 0
+        """How many appends were sent under a request id of their own."""
 
     def begin_epoch(self, start: int) -> None:
         """The consumer begins anew behind so many events."""
@@ -191,7 +193,8 @@ class Promise(RuleBasedStateMachine):
             worker.let_go(name[0])
         fields: dict[str, Any] = {"version": version}
         if is_twice:
-            fields["request_id"] = f"{worker.name} {name} {len(worker.believed)} {self.now} {sum(self.counts.values())}"
+            self.requests += 1
+            fields["request_id"] = f"request {self.requests}"
         words = self.members.adding(worker.name, name, name, **fields)
         for repetition in range(1 + is_twice):
             self.ask(worker, Question("ADD again" if repetition else "ADD", [name]), "ADD", words)
@@ -383,6 +386,14 @@ class Promise(RuleBasedStateMachine):
         assert max(counts.values(), default=0) <= 1, f"{counts} results of one event"
 
     def teardown(self) -> None:
+        """The end, as it should be, and of the files in any case."""
+        try:
+            self.end()
+        finally:
+            self.members.close()
+            self.folder.cleanup()
+
+    def end(self) -> None:
         """Everyone is gone; one comes and does all there is to do."""
         self.members.on_a_full_disk(False)
         self.settle_down()
@@ -409,8 +420,6 @@ class Promise(RuleBasedStateMachine):
         if self.events[self.start :]:
             assert self.members.checkpoint() == self.events[-1]
         self.check_what_is_settled()
-        self.members.close()
-        self.folder.cleanup()
 
 
 def test_consumers_keep_their_promise_whatever_happens() -> None:

@@ -306,6 +306,14 @@ class Promise(RuleBasedStateMachine):
                 follower.seen.append(reply[2])
 
     def teardown(self) -> None:
+        """The end, as it should be, and of the files in any case."""
+        try:
+            self.end()
+        finally:
+            self.server.close()
+            self.folder.cleanup()
+
+    def end(self) -> None:
         """In the end everyone gets everything."""
         for follower in self.followers:
             follower.connection.line.on_send = lambda: None
@@ -322,8 +330,6 @@ class Promise(RuleBasedStateMachine):
             assert follower.stream_reads == 0
             assert follower.seen == follower.owed(self.log)
             assert follower.connection.session.subscriber is not None
-        self.server.close()
-        self.folder.cleanup()
 
 
 def test_every_subscription_gets_what_it_is_owed_whatever_happens() -> None:
