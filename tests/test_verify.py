@@ -16,6 +16,7 @@ from eventflowdb.events import Append, NewEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.lmdb_store import LmdbStore
+from tests.folders import IN_MEMORY
 
 STREAM = "c3b07384-d9a0-4c9b-8f3e-5a1f0e2d4b6c"
 PAGE_BYTES = 4096
@@ -24,7 +25,7 @@ PAGE_BYTES = 4096
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder with a closed database of 3,000 events."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as name:
         store = open_store(Path(name))
         events = [NewEvent(type="tested", data="x" * 100)] * 3000
         store.append_batch([Append.to_stream(STREAM, 0, events, 0)])

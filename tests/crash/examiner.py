@@ -12,9 +12,9 @@ from typing import NamedTuple
 from eventflowdb.errors import EventflowError, StartRefused
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.verify import verify
+from tests.folders import IN_MEMORY
 from tests.storage.samples import append_of, read_log, stored
 
-_IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 _PATIENCE_SECONDS = 60
 _STREAM = "5eed5eed-0000-4000-8000-000000000000"
 
@@ -71,7 +71,7 @@ class Examiner:
 
 
 def _examine_all(connection: "Connection[Examined, dict[str, bytes]]", log: Sequence[bytes]) -> None:
-    with tempfile.TemporaryDirectory(dir=_IN_MEMORY) as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         for number in range(1 << 62):
             try:
                 files = connection.recv()

@@ -29,6 +29,7 @@ from eventflowdb.service.reads import Reads
 from eventflowdb.service.verification import CheckListener, Checks
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.lmdb_store import Chunk, LmdbStore
+from tests.folders import IN_MEMORY
 
 MIB = 1 << 20
 STREAM = "c3b07384-d9a0-4c9b-8f3e-5a1f0e2d4b6c"
@@ -294,7 +295,7 @@ def hold(store: LmdbStore, stream: str, count: int, data: str = "") -> list[byte
 def stepped_server(**settings: Any) -> Iterator[SteppedServer]:
     """A server for one example of a property, in a folder that goes with it."""
     # In memory where that can be had: examples are many, and none is about the disk.
-    with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    with TemporaryDirectory(dir=IN_MEMORY) as folder:
         server = SteppedServer(Path(folder), **settings)
         yield server
         server.close()

@@ -50,7 +50,8 @@ class Members:
 
     def lose(self, member: str) -> None:
         """A member's connection is lost; its next one is new."""
-        self._connections.pop(member).conversation.lost()
+        self.connection(member).conversation.lost()
+        del self._connections[member]
 
     def send(self, member: str, *words: str) -> None:
         """Let a member ask something; nothing moves yet."""

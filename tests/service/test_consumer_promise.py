@@ -12,19 +12,18 @@ In the end one member drains the consumer: whatever was not settled comes to it,
 """
 
 import json
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from eventflowdb.consumers import BEGINNING
 from eventflowdb.ids import find_ulid_bytes
 from eventflowdb.storage.consumers import open_consumer, parked_from, retries_from
+from tests.folders import MachineInFolder
 
 from .fakes import ReplyError, request
 from .members import NAME, TIMEOUT_MS, Members, adding
@@ -72,13 +71,12 @@ class Worker:
         return any(question.kind == "FETCH" for question in self.asked)
 
 
-class Promise(RuleBasedStateMachine):
+class Promise(MachineInFolder):
     """A server whose every step is taken by hand, and the members of one consumer."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
-        self.members = Members(Path(self.folder.name) / "database")
+        self.members = Members(self.folder / "database")
         self.members.make(tries_max=4)
         self.workers = {name: Worker(name) for name in WORKERS}
         self.events: list[str] = []
@@ -238,7 +236,6 @@ class Promise(RuleBasedStateMachine):
         if is_half:
             self.members.connection(name).conversation.input_ended()
             self.collect()
-        self.members.connection(name)
         self.members.lose(name)
         worker = self.workers[name]
         worker.asked.clear()
@@ -385,20 +382,15 @@ class Promise(RuleBasedStateMachine):
         counts = Counter(self.members.results()) - self.results_before
         assert max(counts.values(), default=0) <= 1, f"{counts} results of one event"
 
-    def teardown(self) -> None:
-        """The end, as it should be, and of the files in any case."""
-        try:
-            self.end()
-        finally:
-            self.members.close()
-            self.folder.cleanup()
+    def close(self) -> None:
+        """The server is no more."""
+        self.members.close()
 
     def end(self) -> None:
         """Everyone is gone; one comes and does all there is to do."""
         self.members.on_a_full_disk(False)
         self.settle_down()
         for worker in self.workers.values():
-            self.members.connection(worker.name)
             self.members.lose(worker.name)
         self.members.pass_ms(10 * TIMEOUT_MS)
         self.members.run()

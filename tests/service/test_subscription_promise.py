@@ -6,17 +6,16 @@ end all of it: ordered, unique, reliable. What is owed is read from the store, s
 """
 
 import json
-import tempfile
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from eventflowdb.limits import CHUNK_EVENTS_MAX, INLINE_READ_EVENTS_MAX
+from tests.folders import MachineInFolder
 
 from .fakes import OTHER, STREAM, Connection, Pushed, SteppedServer, get, read_replies, request
 
@@ -70,18 +69,17 @@ def is_match(filters: dict[str, Any], record: bytes) -> bool:
     )
 
 
-class Promise(RuleBasedStateMachine):
+class Promise(MachineInFolder):
     """A server whose every step is taken by hand, writers, and followers."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
         self.followers: list[Follower] = []
         self.start()
 
     def start(self) -> None:
         """Open the database, with all that it holds, and a connection to append on."""
-        self.server = SteppedServer(Path(self.folder.name))
+        self.server = SteppedServer(self.folder)
         self.writer = self.server.connect()
         self.log = self.stored()
         self.versions = {stream: self.server.store.open_stream(stream, 0, None).total() for stream in STREAMS}
@@ -305,13 +303,9 @@ class Promise(RuleBasedStateMachine):
                 assert reply[1].decode() == follower.channel
                 follower.seen.append(reply[2])
 
-    def teardown(self) -> None:
-        """The end, as it should be, and of the files in any case."""
-        try:
-            self.end()
-        finally:
-            self.server.close()
-            self.folder.cleanup()
+    def close(self) -> None:
+        """The server is no more."""
+        self.server.close()
 
     def end(self) -> None:
         """In the end everyone gets everything."""

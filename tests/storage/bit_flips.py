@@ -23,8 +23,9 @@ from eventflowdb.ids import find_ulid_bytes
 from eventflowdb.queries import Query
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.verify import Verification, check_events, check_pages, open_to_check
+from tests.folders import IN_MEMORY
 
-from .samples import IN_MEMORY, Clock, fields_of, records_of
+from .samples import Clock, fields_of, records_of
 
 PAGE = 4096
 EMPTY_TREE = 2**64 - 1

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from eventflowdb.storage.lmdb_store import LmdbStore
+from tests.folders import IN_MEMORY
 
-from .samples import IN_MEMORY, Clock, OpenDatabase
+from .samples import Clock, OpenDatabase
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What the tests of the store put in, and how they look at what came out."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ MOMENT_US = 1_763_925_794_123_456
 FIRST = bytes(16)
 """No id is below it: reading the log starts at its beginning."""
 ALL = 2**53
-IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where folders of tests lie that need no disk: each commit of these hundreds of stores would wait for one."""
 
 
 class Clock:

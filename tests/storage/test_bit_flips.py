@@ -6,8 +6,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.folders import IN_MEMORY
+
 from .bit_flips import FlippedDatabase, sample
-from .samples import IN_MEMORY
 
 FLIPS_EACH = 12
 SEED = 20261123

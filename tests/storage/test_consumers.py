@@ -1,14 +1,11 @@
 """What is stored of consumers: a checkpoint that never is ahead of what was settled, and what was settled behind it."""
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from eventflowdb.consumers import (
     BEGINNING,
@@ -30,8 +27,9 @@ from eventflowdb.queries import Query
 from eventflowdb.storage.consumers import lag_of, list_consumers, open_consumer, parked_from, retries_from
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.records import decode_record
+from tests.folders import MachineInFolder
 
-from .samples import IN_MEMORY, OTHER, STREAM, Clock, OpenDatabase, stored
+from .samples import OTHER, STREAM, Clock, OpenDatabase, stored
 
 OPTIONS = ConsumerOptions()
 NAME = "mail"
@@ -331,12 +329,11 @@ def test_an_append_for_no_consumer_is_refused(store: LmdbStore) -> None:
     assert isinstance(refusal(store, acking(first)), NoSuchConsumer)
 
 
-class ConsumerMachine(RuleBasedStateMachine):
+class ConsumerMachine(MachineInFolder):
     """Anything in any order, and after each step the checkpoint is where a naive model has it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(dir=IN_MEMORY))
         self.database = OpenDatabase(self.folder / "data", Clock())
         self.events: list[bytes] = []
         self.start = -1
@@ -428,10 +425,9 @@ class ConsumerMachine(RuleBasedStateMachine):
         assert lag_of(self.store, consumer, 1000).events == len(unsettled)
         assert lag_of(self.store, consumer, 1000).first_id == (unsettled[0] if unsettled else None)
 
-    def teardown(self) -> None:
+    def close(self) -> None:
         """The database is sound."""
         self.database.verify_and_close()
-        shutil.rmtree(self.folder)
 
 
 TestConsumerMachine = ConsumerMachine.TestCase

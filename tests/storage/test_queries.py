@@ -22,9 +22,9 @@ from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.id_lists import id_below
 from eventflowdb.storage.lmdb_store import CHUNK, LmdbStore, ReadBounds
 from eventflowdb.storage.queries import Page, QueryRead
+from tests.folders import IN_MEMORY
 
 from .samples import (
-    IN_MEMORY,
     OTHER,
     STREAM,
     THIRD,

@@ -1,17 +1,14 @@
 """Any sequence of appends, reads, clock steps and reopenings, against a model of a few lines."""
 
-import tempfile
-from pathlib import Path
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 from eventflowdb.errors import WrongExpectedVersion
 from eventflowdb.storage.lmdb_store import ReadBounds
+from tests.folders import MachineInFolder
 
 from .samples import (
-    IN_MEMORY,
     OTHER,
     STREAM,
     THIRD,
@@ -32,14 +29,13 @@ errors = st.sampled_from([0, 0, 0, 1, -1, 5])
 """How far an append is from expecting the right version."""
 
 
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(MachineInFolder):
     """A store, and what it should hold: the log as a list, each stream as another."""
 
-    @initialize()
-    def open(self) -> None:
-        self.folder = tempfile.TemporaryDirectory(dir=IN_MEMORY)
+    def __init__(self) -> None:
+        super().__init__()
         self.clock = Clock()
-        self.database = OpenDatabase(Path(self.folder.name), self.clock)
+        self.database = OpenDatabase(self.folder, self.clock)
         self.log: list[bytes] = []
         self.streams: dict[str, list[bytes]] = {}
 
@@ -98,12 +94,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert (store.event_count(), store.stream_count()) == (len(self.log), len(self.streams))
         assert store.head().position == len(self.log)
 
-    def teardown(self) -> None:
-        if not hasattr(self, "database"):
-            return
+    def end(self) -> None:
         assert read_log(self.database.store) == self.log
+
+    def close(self) -> None:
         self.database.verify_and_close()
-        self.folder.cleanup()
 
 
 def test_a_store_behaves_like_a_list_and_a_dict_of_lists() -> None:
