@@ -1,4 +1,4 @@
-"""What a program hands to `add` and `add_many` besides events: conditions, appends to several streams, a request id.
+"""What a program hands to `add` and `add_many` besides events: conditions, several streams, ids, checkpoints.
 
 Shared by all clients. These are a writer's own shapes: `eventflowdb.events` has the server's, of checked values.
 """
@@ -34,6 +34,17 @@ class StreamAppend(msgspec.Struct, frozen=True):
     stream: str | UUID
     version: ExpectedVersion
     events: Sequence[NewEvent] = ()
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """An event that an append acks in the same step, if the member of a consumer holds it; see `Consumer.checkpoint`.
+
+    id: of the event (ULID).
+    """
+
+    consumer: str
+    member: str
+    id: str
 
 
 class FreshRequestId(Enum):

@@ -6,28 +6,22 @@ Needs the extra: pip install 'eventflowdb[redis]'. Works with redis-py 5 to 8.
 """
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
-
-from redis.asyncio import ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from eventflowdb.client import exchanges
 from eventflowdb.client.appends import FRESH, RequestId, StreamAppend
-from eventflowdb.client.exchanges import Checksum, Exchange, Size, UnlessGiven
+from eventflowdb.client.asyncio_connections import Connections
+from eventflowdb.client.decoding import Checksum, Size
+from eventflowdb.client.exchanges import Exchange, UnlessGiven
 from eventflowdb.client.filters import Filters, Terms
 from eventflowdb.client.paging import Paging
-from eventflowdb.client.redis_errors import FAILURES, failure_of
-from eventflowdb.client.refusals import ClientClosed, ConnectionLost
+from eventflowdb.client.redis_errors import decoded
+from eventflowdb.client.refusals import ConnectionLost
 from eventflowdb.client.retries import Attempts
-from eventflowdb.client.subscriptions import PING, SILENCE_SECONDS_MAX, Subscription
+from eventflowdb.client.subscriptions import Subscription
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
 from eventflowdb.queries import StreamSummary, TypeSummary
@@ -41,203 +35,6 @@ FOLLOW_WAIT_MS_DEFAULT = 20_000
 POOL_SIZE_DEFAULT = 10
 
 T = TypeVar("T")
-
-_COMMAND_NAME = inspect.signature(ConnectionPool.get_connection).parameters.get("command_name")
-_TAKING: tuple[str, ...] = ("_",) if _COMMAND_NAME and _COMMAND_NAME.default is inspect.Parameter.empty else ()
-"""What the pool wants to be given for a connection: a word that it ignores, up to redis-py 5.2."""
-
-
-class Connections:
-    """Up to `pool_size` connections to one server, made when they are needed, RESP2; a request goes over any of them.
-
-    A connection that is not in step, because a reply was not read to its end, never serves another request.
-    """
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        password: str | None,
-        user: str | None,
-        pool_size: int,
-        connect_timeout_seconds: float,
-        reply_timeout_seconds: float | None,
-    ) -> None:
-        # All that redis-py has by default to send something twice, or unasked, is off.
-        self._pool: Any = ConnectionPool(
-            max_connections=pool_size,
-            host=host,
-            port=port,
-            password=password,
-            username=user,
-            protocol=2,
-            decode_responses=False,
-            socket_connect_timeout=connect_timeout_seconds,
-            socket_timeout=reply_timeout_seconds,
-            socket_keepalive=True,
-            health_check_interval=0,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._reply_timeout_seconds = reply_timeout_seconds
-        # redis-py's own pool that waits hangs, up to version 5.0.1, when it cannot connect.
-        self._places = asyncio.Semaphore(pool_size)
-        self._is_closed = False
-        self._subscribers: list[Any] = []
-
-    async def request(self, words: Sequence[bytes], wait_seconds: float = 0.0) -> object:
-        """Send one request, once, and give the reply; errors in it are as redis-py has them.
-
-        wait_seconds: for how long the server may wait before it replies.
-        """
-        async with self._places:
-            return await self._request(words, wait_seconds)
-
-    async def connect(self) -> None:
-        """Make a first connection, or fail."""
-        async with self._places:
-            await self._give_back(await self._take())
-
-    async def drop_idle(self) -> None:
-        """Close what is not in use: where one connection turned out to be lost, others may be too."""
-        await self._pool.disconnect(inuse_connections=False)
-
-    async def close(self) -> None:
-        """Take no more requests; a connection in use is closed when its reply has come."""
-        self._is_closed = True
-        await self.drop_idle()
-        await self._end_subscriptions()
-
-    async def abort(self) -> None:
-        """Take no more requests, and close all connections."""
-        self._is_closed = True
-        await self._pool.disconnect()
-        await self._end_subscriptions()
-
-    @asynccontextmanager
-    async def subscribed(self, query: bytes) -> "AsyncIterator[Messages]":
-        """A connection of its own that has subscribed to a query, beside those of the pool."""
-        if self._is_closed:
-            raise ClientClosed.because("the client was disconnected")
-        connection = self._pool.connection_class(**{**self._pool.connection_kwargs, "socket_timeout": None})
-        self._subscribers.append(connection)
-        messages = Messages(self, connection)
-        try:
-            await messages.subscribe(query)
-            yield messages
-        finally:
-            self._subscribers.remove(connection)
-            messages.stop()
-            await connection.disconnect(nowait=True)
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the program has closed it."""
-        return self._is_closed
-
-    async def _end_subscriptions(self) -> None:
-        for connection in list(self._subscribers):
-            await connection.disconnect(nowait=True)
-
-    async def _request(self, words: Sequence[bytes], wait_seconds: float) -> object:
-        connection = await self._take()
-        try:
-            await connection.send_command(*words)
-            return await self._read_reply(connection, wait_seconds)
-        except ResponseError as error:
-            raise failure_of(error, was_sent=True) from error
-        except FAILURES as error:
-            await connection.disconnect()
-            raise failure_of(error, was_sent=True) from error
-        except BaseException:
-            # The task was cancelled: the reply is still to come, and must not be taken for the next one.
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await self._give_back(connection)
-
-    async def _read_reply(self, connection: Any, wait_seconds: float) -> object:
-        """The reply, for which the server may take longer than the connection's own timeout is."""
-        timeout = self._reply_timeout_seconds
-        if timeout is None or not wait_seconds:
-            return await connection.read_response()
-        reply = await connection.read_response(timeout=wait_seconds + timeout)
-        if reply is None:
-            raise RedisTimeoutError(f"no reply within {wait_seconds + timeout} seconds")
-        return reply
-
-    async def _take(self) -> Any:
-        """A connection in step with the server; raises NotConnected, or what was refused."""
-        if self._is_closed:
-            raise ClientClosed.because("the client was disconnected")
-        try:
-            return await self._pool.get_connection(*_TAKING)
-        except FAILURES as error:
-            raise failure_of(error, was_sent=False) from error
-
-    async def _give_back(self, connection: Any) -> None:
-        if self._is_closed:
-            await connection.disconnect()
-        await self._pool.release(connection)
-
-
-class Messages:
-    """What comes on a connection that has subscribed."""
-
-    def __init__(self, connections: Connections, connection: Any) -> None:
-        self._connections = connections
-        self._connection = connection
-        self._watch: asyncio.Task[None] | None = None
-        self._is_reading = False
-        self._has_heard = False
-
-    async def subscribe(self, query: bytes) -> None:
-        """Connect, and send the query."""
-        try:
-            await self._connection.connect()
-            await self._connection.send_command(b"SUBSCRIBE", query)
-        except FAILURES as error:
-            raise self._failure_of(error, was_sent=False) from error
-        if self._connections.is_closed:
-            raise ClientClosed.because("the client was disconnected")
-        self._watch = asyncio.ensure_future(self._ask_for_life())
-
-    async def read(self) -> object:
-        """The next message, error or answer; ConnectionLost where the server gives no sign of life."""
-        self._is_reading = True
-        try:
-            return await self._connection.read_response()
-        except FAILURES as error:
-            raise self._failure_of(error, was_sent=True) from error
-        finally:
-            self._is_reading = False
-            self._has_heard = True
-
-    def stop(self) -> None:
-        """Read no more."""
-        if self._watch is not None:
-            self._watch.cancel()
-
-    async def _ask_for_life(self) -> None:
-        """Ask a server that is silent, and close the connection where it stays so."""
-        with suppress(*FAILURES):  # the read tells of them
-            while True:
-                if await self._is_silent():
-                    await self._connection.send_command(PING)
-                    if await self._is_silent():
-                        await self._connection.disconnect(nowait=True)
-                        return
-
-    async def _is_silent(self) -> bool:
-        """Whether nothing comes for a while, though it is waited for."""
-        self._has_heard = False
-        await asyncio.sleep(SILENCE_SECONDS_MAX)
-        return self._is_reading and not self._has_heard
-
-    def _failure_of(self, error: Exception, *, was_sent: bool) -> EventflowError:
-        if self._connections.is_closed:
-            return ClientClosed.because("the client was disconnected")
-        return failure_of(error, was_sent=was_sent)
 
 
 class EventflowClient:
@@ -487,20 +284,12 @@ class EventflowClient:
         attempts = Attempts(exchange)
         while True:
             try:
-                return await self._send(exchange)
+                return decoded(exchange, await self._connections.request(exchange.words, exchange.wait_seconds))
             except EventflowError as error:
                 pause = attempts.pause_after(error)
                 if isinstance(error, ConnectionLost):
                     await self._connections.drop_idle()
             await asyncio.sleep(pause)
-
-    async def _send(self, exchange: Exchange[T]) -> T:
-        """One request, sent once."""
-        reply = await self._connections.request(exchange.words, exchange.wait_seconds)
-        try:
-            return exchange.decode(reply)
-        except RedisError as error:
-            raise failure_of(error, was_sent=True) from error
 
 
 async def connect(

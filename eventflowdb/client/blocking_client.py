@@ -5,31 +5,23 @@ a connection breaks or a reply is late. Here what may be repeated is decided in 
 Needs the extra: pip install 'eventflowdb[redis]'. Works with redis-py 5 to 8.
 """
 
-import inspect
-import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from threading import BoundedSemaphore
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
-
-from redis import ConnectionPool
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
 
 from eventflowdb.client import exchanges
 from eventflowdb.client.appends import FRESH, RequestId, StreamAppend
-from eventflowdb.client.exchanges import Checksum, Exchange, Size, UnlessGiven
+from eventflowdb.client.blocking_connections import Connections
+from eventflowdb.client.decoding import Checksum, Size
+from eventflowdb.client.exchanges import Exchange, UnlessGiven
 from eventflowdb.client.filters import Filters, Terms
 from eventflowdb.client.paging import Paging
-from eventflowdb.client.redis_errors import FAILURES, failure_of
-from eventflowdb.client.refusals import ClientClosed, ConnectionLost
+from eventflowdb.client.redis_errors import decoded
+from eventflowdb.client.refusals import ConnectionLost
 from eventflowdb.client.retries import Attempts
-from eventflowdb.client.subscriptions import PING, SILENCE_SECONDS_MAX, Subscription, no_sign_of_life
+from eventflowdb.client.subscriptions import Subscription
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
 from eventflowdb.queries import StreamSummary, TypeSummary
@@ -43,182 +35,6 @@ FOLLOW_WAIT_MS_DEFAULT = 20_000
 POOL_SIZE_DEFAULT = 10
 
 T = TypeVar("T")
-
-_COMMAND_NAME = inspect.signature(ConnectionPool.get_connection).parameters.get("command_name")
-_TAKING: tuple[str, ...] = ("_",) if _COMMAND_NAME and _COMMAND_NAME.default is inspect.Parameter.empty else ()
-"""What the pool wants to be given for a connection: a word that it ignores, up to redis-py 5.2."""
-
-
-class Connections:
-    """Up to `pool_size` connections to one server, made when they are needed, RESP2; a request goes over any of them.
-
-    A connection that is not in step, because a reply was not read to its end, never serves another request.
-    """
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        password: str | None,
-        user: str | None,
-        pool_size: int,
-        connect_timeout_seconds: float,
-        reply_timeout_seconds: float | None,
-    ) -> None:
-        # All that redis-py has by default to send something twice, or unasked, is off.
-        self._pool: Any = ConnectionPool(
-            max_connections=pool_size,
-            host=host,
-            port=port,
-            password=password,
-            username=user,
-            protocol=2,
-            decode_responses=False,
-            socket_connect_timeout=connect_timeout_seconds,
-            socket_timeout=reply_timeout_seconds,
-            socket_keepalive=True,
-            health_check_interval=0,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._reply_timeout_seconds = reply_timeout_seconds
-        # redis-py's own pool that waits cannot, before version 8, close what is idle and nothing else.
-        self._places = BoundedSemaphore(pool_size)
-        self._is_closed = False
-        self._subscribers: list[Messages] = []
-
-    def request(self, words: Sequence[bytes], wait_seconds: float = 0.0) -> object:
-        """Send one request, once, and give the reply; errors in it are as redis-py has them.
-
-        wait_seconds: for how long the server may wait before it replies.
-        """
-        with self._places:
-            return self._request(words, wait_seconds)
-
-    def connect(self) -> None:
-        """Make a first connection, or fail."""
-        with self._places:
-            self._give_back(self._take())
-
-    def drop_idle(self) -> None:
-        """Close what is not in use: where one connection turned out to be lost, others may be too."""
-        self._pool.disconnect(inuse_connections=False)
-
-    def close(self) -> None:
-        """Take no more requests; a connection in use is closed when its reply has come."""
-        self._is_closed = True
-        self.drop_idle()
-        self._end_subscriptions()
-
-    def abort(self) -> None:
-        """Take no more requests, and close all connections."""
-        self._is_closed = True
-        self._pool.disconnect()
-        self._end_subscriptions()
-
-    @contextmanager
-    def subscribed(self, query: bytes) -> "Iterator[Messages]":
-        """A connection of its own that has subscribed to a query, beside those of the pool."""
-        if self._is_closed:
-            raise ClientClosed.because("the client was disconnected")
-        connection = self._pool.connection_class(**{**self._pool.connection_kwargs, "socket_timeout": None})
-        messages = Messages(self, connection)
-        self._subscribers.append(messages)
-        try:
-            messages.subscribe(query)
-            yield messages
-        finally:
-            self._subscribers.remove(messages)
-            connection.disconnect()
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the program has closed it."""
-        return self._is_closed
-
-    def _end_subscriptions(self) -> None:
-        for messages in list(self._subscribers):
-            messages.interrupt()
-
-    def _request(self, words: Sequence[bytes], wait_seconds: float) -> object:
-        connection = self._take()
-        try:
-            connection.send_command(*words)
-            if wait_seconds:
-                self._await_reply(connection, wait_seconds)
-            return connection.read_response()
-        except ResponseError as error:
-            raise failure_of(error, was_sent=True) from error
-        except FAILURES as error:
-            connection.disconnect()
-            raise failure_of(error, was_sent=True) from error
-        except BaseException:
-            # Ctrl-C: the reply is still to come, and must not be taken for the next one.
-            connection.disconnect()
-            raise
-        finally:
-            self._give_back(connection)
-
-    def _await_reply(self, connection: Any, wait_seconds: float) -> None:
-        """Wait for the first bytes longer than the connection's own timeout is."""
-        timeout = self._reply_timeout_seconds
-        if timeout is not None and not connection.can_read(timeout=wait_seconds + timeout):
-            raise RedisTimeoutError(f"no reply within {wait_seconds + timeout} seconds")
-
-    def _take(self) -> Any:
-        """A connection in step with the server; raises NotConnected, or what was refused."""
-        if self._is_closed:
-            raise ClientClosed.because("the client was disconnected")
-        try:
-            return self._pool.get_connection(*_TAKING)
-        except FAILURES as error:
-            raise failure_of(error, was_sent=False) from error
-
-    def _give_back(self, connection: Any) -> None:
-        if self._is_closed:
-            connection.disconnect()
-        self._pool.release(connection)
-
-
-class Messages:
-    """What comes on a connection that has subscribed."""
-
-    def __init__(self, connections: Connections, connection: Any) -> None:
-        self._connections = connections
-        self._connection = connection
-
-    def subscribe(self, query: bytes) -> None:
-        """Connect, and send the query."""
-        try:
-            self._connection.connect()
-            self._connection.send_command(b"SUBSCRIBE", query)
-        except FAILURES as error:
-            raise self._failure_of(error, was_sent=False) from error
-        if self._connections.is_closed:
-            raise ClientClosed.because("the client was disconnected")
-
-    def read(self) -> object:
-        """The next message, error or answer; ConnectionLost where the server gives no sign of life."""
-        try:
-            if not self._connection.can_read(timeout=SILENCE_SECONDS_MAX):
-                self._connection.send_command(PING)
-                if not self._connection.can_read(timeout=SILENCE_SECONDS_MAX):
-                    raise no_sign_of_life()
-            return self._connection.read_response()
-        except FAILURES as error:
-            raise self._failure_of(error, was_sent=True) from error
-
-    def interrupt(self) -> None:
-        """End the read that another thread is in; it closes the connection itself."""
-        connected = self._connection._sock
-        if connected is not None:
-            with suppress(OSError):  # it was closed meanwhile
-                connected.shutdown(socket.SHUT_RDWR)
-
-    def _failure_of(self, error: Exception, *, was_sent: bool) -> EventflowError:
-        if self._connections.is_closed:
-            return ClientClosed.because("the client was disconnected")
-        return failure_of(error, was_sent=was_sent)
 
 
 class EventflowClient:
@@ -466,20 +282,12 @@ class EventflowClient:
         attempts = Attempts(exchange)
         while True:
             try:
-                return self._send(exchange)
+                return decoded(exchange, self._connections.request(exchange.words, exchange.wait_seconds))
             except EventflowError as error:
                 pause = attempts.pause_after(error)
                 if isinstance(error, ConnectionLost):
                     self._connections.drop_idle()
             time.sleep(pause)
-
-    def _send(self, exchange: Exchange[T]) -> T:
-        """One request, sent once."""
-        reply = self._connections.request(exchange.words, exchange.wait_seconds)
-        try:
-            return exchange.decode(reply)
-        except RedisError as error:
-            raise failure_of(error, was_sent=True) from error
 
 
 def connect(

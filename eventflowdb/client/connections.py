@@ -32,12 +32,10 @@ from zope.interface import implementer
 from eventflowdb.client.messages import MessageConnections, Messages
 from eventflowdb.client.refusals import ClientClosed, ConnectionLost, NotConnected, UnexpectedReply
 from eventflowdb.client.replies import Reply, ReplyParser
+from eventflowdb.client.retries import RECONNECT_SECONDS_FIRST, RECONNECT_SECONDS_MAX
 from eventflowdb.errors import EventflowError
 
 _log = Logger()
-
-RECONNECT_SECONDS_FIRST = 0.1
-RECONNECT_SECONDS_MAX = 10.0
 
 
 class Connection(BaseRedisProtocol):  # type: ignore[misc]  # txredisapi has no types

@@ -1,21 +1,20 @@
 """Each command as an exchange: the words a client sends, and how it reads the reply.
 
-Shared by all clients: nothing here may import Twisted or a Redis library. A library's reply may hold text as bytes
-or as str, and an error inside an array as any exception; both are understood.
+Shared by all clients: nothing here may import Twisted or a Redis library.
 """
 
-import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 from ulid import ULID
 
-from eventflowdb.client.appends import FRESH, RequestId, StreamAppend, Unless
+from eventflowdb.client import decoding
+from eventflowdb.client.appends import FRESH, Checkpoint, RequestId, StreamAppend, Unless
+from eventflowdb.client.decoding import Checksum, Page, Size
 from eventflowdb.client.filters import FilterFields, Filters, Terms, fields_of
-from eventflowdb.client.refusals import UnexpectedReply
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
 from eventflowdb.queries import StreamSummary, TypeSummary
@@ -23,26 +22,13 @@ from eventflowdb.queries import StreamSummary, TypeSummary
 T = TypeVar("T")
 
 
-class Size(NamedTuple):
-    """How much of the disk the database takes. words: the same for people, "12.3 kB"."""
-
-    bytes: int
-    words: str
-
-
-class Checksum(NamedTuple):
-    """What the log is up to an event. event_id: ULID of the latest; checksum: 64 hex digits, of the whole log."""
-
-    event_id: str
-    checksum: str
-
-
 @dataclass(frozen=True, slots=True)
 class Exchange(Generic[T]):
     """One request and its reply.
 
     words: the command and its argument; decode: the typed value of a reply, raises UnexpectedReply, or what
-    error the reply holds; wait_seconds: how long the server may wait before it replies; request_id: of an append.
+    error the reply holds; wait_seconds: how long the server may wait before it replies; request_id: of an append;
+    is_once: what a second time would undo, or be refused, though the first was carried out.
     """
 
     words: tuple[bytes, ...]
@@ -50,21 +36,15 @@ class Exchange(Generic[T]):
     wait_seconds: float = 0.0
     is_append: bool = False
     request_id: str | None = None
+    is_once: bool = False
 
     @property
     def is_repeatable(self) -> bool:
         """Whether it may be sent again when nobody knows whether it was carried out."""
-        return not self.is_append or self.request_id is not None
+        return self.request_id is not None if self.is_append else not self.is_once
 
 
 UnlessGiven = Unless | Sequence[Unless] | None
-
-
-class Page(NamedTuple):
-    """Events of a read, and the id to go on from; None at its end."""
-
-    events: list[RecordedEvent]
-    cursor: str | None
 
 
 class _Event(msgspec.Struct):
@@ -77,57 +57,59 @@ class _Add(msgspec.Struct, omit_defaults=True):
     events: Sequence[NewEvent]
     unless: UnlessGiven = None
     request_id: str | None = None
+    checkpoint: Checkpoint | None = None
 
 
 class _AddMany(msgspec.Struct, omit_defaults=True):
     appends: Sequence[StreamAppend]
     unless: UnlessGiven = None
     request_id: str | None = None
+    checkpoint: Checkpoint | None = None
 
 
 def ping(message: str | None = None) -> Exchange[str]:
     """The message, or PONG."""
-    return Exchange((b"PING",) if message is None else (b"PING", _utf8(message)), _text)
+    return Exchange((b"PING",) if message is None else (b"PING", _utf8(message)), decoding.text)
 
 
 def version() -> Exchange[str]:
     """The server's version, SemVer."""
-    return Exchange((b"VERSION",), _text)
+    return Exchange((b"VERSION",), decoding.text)
 
 
 def uptime() -> Exchange[str]:
     """How long the server has been running, in words."""
-    return Exchange((b"UPTIME",), _text)
+    return Exchange((b"UPTIME",), decoding.text)
 
 
 def size() -> Exchange[Size]:
     """The size of the database."""
-    return Exchange((b"SIZE",), _size)
+    return Exchange((b"SIZE",), decoding.size)
 
 
 def event_count() -> Exchange[int]:
     """How many events the log holds."""
-    return Exchange((b"EVENTCOUNT",), _integer)
+    return Exchange((b"EVENTCOUNT",), decoding.integer)
 
 
 def stream_count() -> Exchange[int]:
     """How many streams there are."""
-    return Exchange((b"STREAMCOUNT",), _integer)
+    return Exchange((b"STREAMCOUNT",), decoding.integer)
 
 
 def event_count_estimate() -> Exchange[int]:
     """How many events the log held when the server last looked."""
-    return Exchange((b"EVENTCOUNTEST",), _integer)
+    return Exchange((b"EVENTCOUNTEST",), decoding.integer)
 
 
 def stream_count_estimate() -> Exchange[int]:
     """How many streams there were when the server last looked."""
-    return Exchange((b"STREAMCOUNTEST",), _integer)
+    return Exchange((b"STREAMCOUNTEST",), decoding.integer)
 
 
 def checksum() -> Exchange[Checksum]:
     """The latest event's id and the checksum of the log up to it."""
-    return Exchange((b"CHECKSUM",), _checksum)
+    return Exchange((b"CHECKSUM",), decoding.checksum)
 
 
 def add(
@@ -137,20 +119,25 @@ def add(
     *,
     unless: UnlessGiven = None,
     request_id: RequestId = FRESH,
+    checkpoint: Checkpoint | None = None,
 ) -> Exchange[list[RecordedEvent]]:
     """Events to be stored together at the end of a stream that is as expected."""
     given_id = _request_id(request_id)
-    argument = _Add(str(stream), version, events, unless, given_id)
-    return Exchange((b"ADD", encoded(argument)), _events, is_append=True, request_id=given_id)
+    argument = _Add(str(stream), version, events, unless, given_id, checkpoint)
+    return Exchange((b"ADD", encoded(argument)), decoding.events, is_append=True, request_id=given_id)
 
 
 def add_many(
-    appends: Sequence[StreamAppend], *, unless: UnlessGiven = None, request_id: RequestId = FRESH
+    appends: Sequence[StreamAppend],
+    *,
+    unless: UnlessGiven = None,
+    request_id: RequestId = FRESH,
+    checkpoint: Checkpoint | None = None,
 ) -> Exchange[list[RecordedEvent]]:
     """Events to be stored together at the ends of several streams, each as expected."""
     given_id = _request_id(request_id)
-    argument = _AddMany(appends, unless, given_id)
-    return Exchange((b"ADDMANY", encoded(argument)), _events, is_append=True, request_id=given_id)
+    argument = _AddMany(appends, unless, given_id, checkpoint)
+    return Exchange((b"ADDMANY", encoded(argument)), decoding.events, is_append=True, request_id=given_id)
 
 
 def get(
@@ -173,7 +160,7 @@ def get(
         backwards=backwards,
         wait_ms=wait_ms,
     )
-    return Exchange((b"GET", encoded(argument)), _events, wait_seconds=wait_ms / 1000)
+    return Exchange((b"GET", encoded(argument)), decoding.events, wait_seconds=wait_ms / 1000)
 
 
 def get_all(
@@ -190,24 +177,24 @@ def get_all(
     wait_ms: how long the server is to wait where there are none.
     """
     argument = fields_of(filters or {}, offset=offset, after=after, limit=limit, backwards=backwards, wait_ms=wait_ms)
-    return Exchange(_words(b"GETALL", argument), _events, wait_seconds=wait_ms / 1000)
+    return Exchange(_words(b"GETALL", argument), decoding.events, wait_seconds=wait_ms / 1000)
 
 
 def page(argument: FilterFields) -> Exchange[Page]:
     """One page of a read, with or without a cursor."""
     limit = argument.limit or 0
     words = (b"GETALL" if argument.stream is None else b"GET", encoded(argument))
-    return Exchange(words, _page if argument.cursor else lambda reply: _full_or_last(_events(reply), limit))
+    return Exchange(words, decoding.page if argument.cursor else lambda reply: decoding.full_or_last(reply, limit))
 
 
 def event(event_id: str) -> Exchange[RecordedEvent | None]:
     """One event, None where there is none of this id."""
-    return Exchange((b"EVENT", encoded(_Event(event_id))), _optional(RecordedEvent))
+    return Exchange((b"EVENT", encoded(_Event(event_id))), decoding.optional(RecordedEvent))
 
 
 def stream(stream: str | UUID) -> Exchange[StreamSummary | None]:
     """What there is to tell of a stream, None where it holds nothing."""
-    return Exchange((b"STREAM", encoded(FilterFields(stream=str(stream)))), _optional(StreamSummary))
+    return Exchange((b"STREAM", encoded(FilterFields(stream=str(stream)))), decoding.optional(StreamSummary))
 
 
 def streams(
@@ -215,12 +202,12 @@ def streams(
 ) -> Exchange[list[StreamSummary]]:
     """The streams behind one, at most `limit`; with terms those that hold such an event."""
     argument = fields_of(terms or {}, after=None if after is None else str(after), limit=limit)
-    return Exchange(_words(b"STREAMS", argument), _list(StreamSummary))
+    return Exchange(_words(b"STREAMS", argument), decoding.list_of(StreamSummary))
 
 
 def types(*, after: str | None = None, limit: int | None = None) -> Exchange[list[TypeSummary]]:
     """The event types behind one, at most `limit`, and how many events there are of each."""
-    return Exchange(_words(b"TYPES", FilterFields(after=after, limit=limit)), _list(TypeSummary))
+    return Exchange(_words(b"TYPES", FilterFields(after=after, limit=limit)), decoding.list_of(TypeSummary))
 
 
 def _words(command: bytes, argument: FilterFields) -> tuple[bytes, ...]:
@@ -262,100 +249,3 @@ def _utf8(text: str) -> bytes:
 def _not_unicode(error: UnicodeEncodeError) -> InvalidArgument:
     half = error.object[error.start : error.end]
     return InvalidArgument(f"a string holds half of a surrogate pair, {half!a}, which UTF-8 cannot carry")
-
-
-_decode_event = msgspec.json.Decoder(RecordedEvent).decode
-
-
-def decode_event(record: object) -> RecordedEvent:
-    """An event, from its JSON; UnexpectedReply if it is something else."""
-    (event,) = _events([record])
-    return event
-
-
-def _full_or_last(events: list[RecordedEvent], limit: int) -> Page:
-    return Page(events, events[-1].id if len(events) == limit else None)
-
-
-def _page(reply: object) -> Page:
-    events, cursor = _pair(reply)
-    return Page(_events(events), None if cursor is None else _text(cursor))
-
-
-def _optional(shape: type[T]) -> Callable[[object], T | None]:
-    decode = _one(shape)
-    return lambda reply: None if reply is None else decode(reply)
-
-
-def _list(shape: type[T]) -> Callable[[object], list[T]]:
-    decode = _one(shape)
-    return lambda reply: [decode(item) for item in _array(reply)]
-
-
-def _one(shape: type[T]) -> Callable[[object], T]:
-    decoder = msgspec.json.Decoder(shape)
-
-    def decode(reply: object) -> T:
-        try:
-            return decoder.decode(_text(reply))
-        except msgspec.DecodeError as error:
-            raise UnexpectedReply(f"the server sent something else than it should: {error}") from error
-
-    return decode
-
-
-def _events(reply: object) -> list[RecordedEvent]:
-    items = _array(reply)
-    try:
-        return [_decode_event(item) for item in items]
-    except msgspec.DecodeError as error:
-        raise UnexpectedReply(f"the server sent something else than an event: {error}") from error
-    except TypeError:
-        raise _unexpected("an array of events", items) from None
-
-
-def _array(reply: object) -> list[Any]:
-    if not isinstance(reply, list):
-        raise _unexpected("an array", reply)
-    for item in reply:
-        if isinstance(item, Exception):
-            raise item
-    return reply
-
-
-def _text(reply: object) -> str:
-    if isinstance(reply, bytes):
-        try:
-            return reply.decode()
-        except UnicodeDecodeError:
-            raise _unexpected("UTF-8", reply) from None
-    if isinstance(reply, str):
-        return reply
-    raise _unexpected("a string", reply)
-
-
-def _integer(reply: object) -> int:
-    if type(reply) is int:
-        return reply
-    raise _unexpected("an integer", reply)
-
-
-def _size(reply: object) -> Size:
-    number, words = _pair(reply)
-    return Size(_integer(number), _text(words))
-
-
-def _checksum(reply: object) -> Checksum:
-    event_id, checksum = _pair(reply)
-    return Checksum(_text(event_id), _text(checksum))
-
-
-def _pair(reply: object) -> tuple[object, object]:
-    items = _array(reply)
-    if len(items) != 2:
-        raise _unexpected("an array of two", reply)
-    return items[0], items[1]
-
-
-def _unexpected(wanted: str, reply: object) -> UnexpectedReply:
-    return UnexpectedReply(f"expected {wanted} from the server, got {reprlib.repr(reply)}")

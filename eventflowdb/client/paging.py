@@ -8,7 +8,8 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from eventflowdb.client import exchanges
-from eventflowdb.client.exchanges import Exchange, Page
+from eventflowdb.client.decoding import Page
+from eventflowdb.client.exchanges import Exchange
 from eventflowdb.client.filters import Filters, fields_of
 from eventflowdb.events import RecordedEvent
 

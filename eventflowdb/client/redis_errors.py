@@ -6,11 +6,15 @@ reply has to be told from a lost connection here. What this relies on holds for 
 """
 
 import re
+from typing import TypeVar
 
 from redis import exceptions
 
+from eventflowdb.client.exchanges import Exchange
 from eventflowdb.client.refusals import ConnectionLost, NotConnected, UnexpectedReply, error_of
 from eventflowdb.errors import EventflowError
+
+T = TypeVar("T")
 
 FAILURES = (exceptions.RedisError, OSError)
 """What redis-py's connections raise."""
@@ -34,6 +38,14 @@ _AUTHENTICATION_CODES = (
 """Two codes and one sentence of ERR become one class: the sentences, Redis's own, tell them apart."""
 _TOO_MANY_CLIENTS = "max number of clients reached"
 _STARTS_WITH_CODE = re.compile(r"[A-Z][A-Z0-9_]{2,}( |$)")
+
+
+def decoded(exchange: Exchange[T], reply: object) -> T:
+    """The value of a reply, or the condition that it tells of."""
+    try:
+        return exchange.decode(reply)
+    except exceptions.RedisError as error:
+        raise failure_of(error, was_sent=True) from error
 
 
 def failure_of(error: Exception, *, was_sent: bool) -> EventflowError:

@@ -1,9 +1,10 @@
-"""Whether a request that failed is sent again, and when: one policy for all clients.
+"""Whether a request that failed is sent again, and when; when what does not end goes on: one policy for all clients.
 
 Only what cannot do harm is repeated: a read, an append with a request_id, and whatever the server answered TRYAGAIN,
 which says that nothing was stored. Nothing here waits or sends, and nothing may import Twisted or a Redis library.
 """
 
+from random import uniform
 from typing import Any, NoReturn
 
 from eventflowdb.client.exchanges import Exchange
@@ -20,6 +21,8 @@ from eventflowdb.errors import (
 PAUSES_SECONDS = (0.0, 0.5, 1.5)
 """Before each attempt after the first; together, about what a restart of the server takes."""
 TRYAGAIN_SECONDS_MIN = 0.2
+RECONNECT_SECONDS_FIRST = 0.1
+RECONNECT_SECONDS_MAX = 10.0
 
 _SETTLES = (ConditionFailed, RequestConflict, InvalidArgument, CommandRefused)
 """Refusals that an append gets only after its request_id was looked up, or whatever happened to an earlier attempt."""
@@ -64,3 +67,28 @@ class Attempts:
         if lost is error:
             raise lost
         raise lost from error
+
+
+class Reconnects:
+    """The attempts to go on with what does not end by itself, for as long as it takes.
+
+    is_patient: it waits for a server also before it was ever connected.
+    """
+
+    def __init__(self, *, is_patient: bool) -> None:
+        self._is_patient = is_patient
+        self._pause_seconds = RECONNECT_SECONDS_FIRST
+
+    def connected(self) -> None:
+        """The server has answered."""
+        self._is_patient = True
+        self._pause_seconds = RECONNECT_SECONDS_FIRST
+
+    def pause_after(self, error: EventflowError) -> float:
+        """Seconds until the next attempt after this; raises what must end it."""
+        may_pass = isinstance(error, ConnectionLost | TryAgain) and not isinstance(error, ClientClosed)
+        if not (may_pass and self._is_patient):
+            raise error
+        pause = self._pause_seconds
+        self._pause_seconds = min(2 * pause, RECONNECT_SECONDS_MAX)
+        return pause * uniform(0.5, 1.0)  # not all clients of a server at once

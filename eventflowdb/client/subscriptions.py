@@ -3,20 +3,19 @@
 Shared by all clients: nothing here may import Twisted or a Redis library.
 """
 
-from random import uniform
 from typing import Any
 from uuid import UUID
 
 from msgspec.structs import replace
 
-from eventflowdb.client.exchanges import decode_event, encoded
+from eventflowdb.client.decoding import decode_event
+from eventflowdb.client.exchanges import encoded
 from eventflowdb.client.filters import FilterFields, Filters, fields_of
-from eventflowdb.client.refusals import ClientClosed, ConnectionLost, UnexpectedReply
-from eventflowdb.errors import EventflowError, TryAgain
+from eventflowdb.client.refusals import ConnectionLost, UnexpectedReply
+from eventflowdb.client.retries import Reconnects
+from eventflowdb.errors import EventflowError
 from eventflowdb.events import RecordedEvent
 
-PAUSE_SECONDS_FIRST = 0.1
-PAUSE_SECONDS_MAX = 10.0
 SILENCE_SECONDS_MAX = 20.0
 """After so long without a message the server is asked for a sign of life, and has as long again to give one."""
 PING = b"PING"
@@ -43,8 +42,7 @@ class Subscription:
         )
         # Here 0 is not the default: it says to begin with the first event.
         self._version = version
-        self._is_patient = is_patient
-        self._pause_seconds = PAUSE_SECONDS_FIRST
+        self._reconnects = Reconnects(is_patient=is_patient)
 
     @property
     def has_place(self) -> bool:
@@ -70,8 +68,7 @@ class Subscription:
             raise reply
         kind, payload = _message(reply)
         if kind == b"subscribe":
-            self._is_patient = True
-            self._pause_seconds = PAUSE_SECONDS_FIRST
+            self._reconnects.connected()
         if kind != b"message":
             return None
         event = decode_event(payload)
@@ -80,12 +77,7 @@ class Subscription:
 
     def pause_after(self, error: EventflowError) -> float:
         """Seconds until it is to subscribe anew after this; raises what must end it."""
-        may_pass = isinstance(error, ConnectionLost | TryAgain) and not isinstance(error, ClientClosed)
-        if not (may_pass and self._is_patient):
-            raise error
-        pause = self._pause_seconds
-        self._pause_seconds = min(2 * pause, PAUSE_SECONDS_MAX)
-        return pause * uniform(0.5, 1.0)  # not all clients of a server at once
+        return self._reconnects.pause_after(error)
 
 
 def _message(reply: object) -> tuple[bytes, Any]:
@@ -97,3 +89,9 @@ def _message(reply: object) -> tuple[bytes, Any]:
 def no_sign_of_life() -> ConnectionLost:
     """The server has sent nothing for too long."""
     return ConnectionLost.because(f"the server has been silent for {2 * SILENCE_SECONDS_MAX:.0f} seconds")
+
+
+def overdue(wait_seconds: float) -> ConnectionLost:
+    """The server has not answered though it had no more than so long to wait."""
+    seconds = wait_seconds + SILENCE_SECONDS_MAX
+    return ConnectionLost.because(f"no reply within {seconds:.0f} seconds", is_overdue=True)

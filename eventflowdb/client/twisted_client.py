@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 from eventflowdb.client import exchanges
 from eventflowdb.client.appends import FRESH, RequestId, StreamAppend
 from eventflowdb.client.connections import ServerConnections
-from eventflowdb.client.exchanges import Checksum, Exchange, Size, UnlessGiven
+from eventflowdb.client.decoding import Checksum, Size
+from eventflowdb.client.exchanges import Exchange, UnlessGiven
 from eventflowdb.client.filters import Filters, Terms
 from eventflowdb.client.messages import Messages
 from eventflowdb.client.paging import Paging

@@ -8,7 +8,8 @@ import pytest
 
 from eventflowdb.client import exchanges
 from eventflowdb.client.appends import StreamAppend, Unless
-from eventflowdb.client.exchanges import Checksum, Exchange, Page, Size
+from eventflowdb.client.decoding import Checksum, Page, Size
+from eventflowdb.client.exchanges import Exchange
 from eventflowdb.client.filters import FilterFields
 from eventflowdb.client.refusals import UnexpectedReply
 from eventflowdb.errors import CorruptRecord, InvalidArgument

@@ -15,7 +15,8 @@ from zope.interface import implementer
 from eventflowdb.client.messages import MESSAGES_HELD_MAX, MessageConnections, Messages
 from eventflowdb.client.refusals import ClientClosed, ConnectionLost, NotConnected, UnexpectedReply
 from eventflowdb.client.replies import Reply
-from eventflowdb.client.subscriptions import PAUSE_SECONDS_MAX, SILENCE_SECONDS_MAX
+from eventflowdb.client.retries import RECONNECT_SECONDS_MAX
+from eventflowdb.client.subscriptions import SILENCE_SECONDS_MAX
 from eventflowdb.client.twisted_client import EventflowClient
 from eventflowdb.errors import EventflowError, WrongPassword
 from eventflowdb.events import RecordedEvent
@@ -241,7 +242,7 @@ class SubscriptionTest(Setup):
         messages.connectionLost(Failure(ConnectionDone()))
         assert [event.position for event in self.events] == [1, 2]
         assert not self.endpoint.factories
-        self.clock.advance(PAUSE_SECONDS_MAX)
+        self.clock.advance(RECONNECT_SECONDS_MAX)
         messages, query = self.accept()
         assert query == {"types": ["Opened"], "after": self.events[-1].id}
         messages.dataReceived(CONFIRMED + message(3))
@@ -255,12 +256,12 @@ class SubscriptionTest(Setup):
         following = self.follow()
         for _ in range(5):
             self.endpoint.refuse()
-            self.clock.advance(PAUSE_SECONDS_MAX)
+            self.clock.advance(RECONNECT_SECONDS_MAX)
         messages, query = self.accept()
         assert query == {"after": EVENT.id}
         messages.dataReceived(CONFIRMED)
         messages.connectionLost(Failure(ConnectionDone()))
-        self.clock.advance(PAUSE_SECONDS_MAX)
+        self.clock.advance(RECONNECT_SECONDS_MAX)
         _, query = self.accept()
         assert query == {"after": EVENT.id}
         assert self.only.checksums == 1

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from eventflowdb.client import asyncio_client, blocking_client, subscriptions
+from eventflowdb.client import asyncio_client, asyncio_connections, blocking_client, blocking_connections, subscriptions
 from eventflowdb.client.refusals import ClientClosed, ConnectionLost, NotConnected
 from eventflowdb.errors import CorruptRecord, InvalidArgument, WrongPassword
 from eventflowdb.events import NewEvent, RecordedEvent
@@ -122,7 +122,7 @@ def test_a_server_that_cannot_be_reached_at_first_is_told_of(face: Face) -> None
 
 
 def test_a_silent_server_is_asked_for_a_sign_of_life_and_then_left(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (subscriptions, asyncio_client, blocking_client):
+    for module in (subscriptions, asyncio_connections, blocking_connections):
         monkeypatch.setattr(module, "SILENCE_SECONDS_MAX", 0.05)
     asked: list[bytes] = []
 

@@ -8,7 +8,8 @@ import pytest
 
 from eventflowdb.client.filters import fields_of, rfc3339
 from eventflowdb.client.refusals import ClientClosed, ConnectionLost, NotConnected, UnexpectedReply
-from eventflowdb.client.subscriptions import PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX, Subscription
+from eventflowdb.client.retries import RECONNECT_SECONDS_FIRST, RECONNECT_SECONDS_MAX
+from eventflowdb.client.subscriptions import Subscription
 from eventflowdb.errors import CorruptRecord, EventflowError, InvalidArgument, TryAgain, WrongPassword
 
 from .samples import EVENT, EVENT_JSON, STREAM, event_json
@@ -91,14 +92,14 @@ def test_once_it_was_confirmed_it_is_taken_up_again_after_pauses_that_grow(error
         made.pause_after(error)
     made.event_of(CONFIRMED)
     pauses = [made.pause_after(error) for _ in range(12)]
-    bounds = [min(PAUSE_SECONDS_FIRST * 2**index, PAUSE_SECONDS_MAX) for index in range(12)]
+    bounds = [min(RECONNECT_SECONDS_FIRST * 2**index, RECONNECT_SECONDS_MAX) for index in range(12)]
     assert all(bound / 2 <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
     made.event_of(CONFIRMED)
-    assert made.pause_after(error) <= PAUSE_SECONDS_FIRST
+    assert made.pause_after(error) <= RECONNECT_SECONDS_FIRST
 
 
 def test_a_patient_one_waits_for_a_server_that_was_never_there() -> None:
-    assert subscription(is_patient=True).pause_after(NotConnected.because("refused")) <= PAUSE_SECONDS_FIRST
+    assert subscription(is_patient=True).pause_after(NotConnected.because("refused")) <= RECONNECT_SECONDS_FIRST
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from eventflowdb.client.connections import Connection
-from eventflowdb.client.exchanges import Checksum, Size
+from eventflowdb.client.decoding import Checksum, Size
 from eventflowdb.client.messages import Messages
 from eventflowdb.client.refusals import ConnectionLost, NotConnected, UnexpectedReply, UnknownRefusal
 from eventflowdb.client.replies import Reply
