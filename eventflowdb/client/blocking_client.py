@@ -11,12 +11,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from eventflowdb.client import exchanges
-from eventflowdb.client.appends import FRESH, RequestId, StreamAppend
+from eventflowdb.client import consumers, exchanges
+from eventflowdb.client.appends import FRESH, Checkpoint, RequestId, StreamAppend
 from eventflowdb.client.blocking_connections import Connections
+from eventflowdb.client.blocking_consumer import Consumer
+from eventflowdb.client.consumers import ConsumerOptions, ConsumerStatus, ConsumerSummary, ParkedEvent
 from eventflowdb.client.decoding import Checksum, Size
 from eventflowdb.client.exchanges import Exchange, UnlessGiven
 from eventflowdb.client.filters import Filters, Terms
+from eventflowdb.client.membership import MemberOptions, Membership
 from eventflowdb.client.paging import Paging
 from eventflowdb.client.redis_errors import decoded
 from eventflowdb.client.refusals import ConnectionLost
@@ -99,24 +102,33 @@ class EventflowClient:
         *,
         unless: UnlessGiven = None,
         request_id: RequestId = FRESH,
+        checkpoint: Checkpoint | None = None,
     ) -> list[RecordedEvent]:
         """Store events at the end of a stream, all or none; gives them as stored once they are on disk.
 
         version: how many events the stream holds already, 0 for a new one; "any", or "exists" for at least one.
         unless: what must not be in the log. request_id: None sends the request without one, and once.
-        Raises WrongExpectedVersion or UnlessMatched if a condition does not hold; RequestConflict if the request_id was
-        given to another append; ConnectionLost when it is unknown whether they were stored.
+        checkpoint: an event that is acked in the same step, see `Consumer.checkpoint`.
+        Raises WrongExpectedVersion, UnlessMatched or NotHeld if a condition does not hold; RequestConflict if the
+        request_id was given to another append; ConnectionLost when it is unknown whether they were stored.
         """
-        return self._do(exchanges.add(stream, version, events, unless=unless, request_id=request_id))
+        return self._do(
+            exchanges.add(stream, version, events, unless=unless, request_id=request_id, checkpoint=checkpoint)
+        )
 
     def add_many(
-        self, appends: Sequence[StreamAppend], *, unless: UnlessGiven = None, request_id: RequestId = FRESH
+        self,
+        appends: Sequence[StreamAppend],
+        *,
+        unless: UnlessGiven = None,
+        request_id: RequestId = FRESH,
+        checkpoint: Checkpoint | None = None,
     ) -> list[RecordedEvent]:
         """Store events at the ends of several streams, all or none; otherwise as `add`.
 
         An append without events checks its stream and leaves it alone. Gives all events in order.
         """
-        return self._do(exchanges.add_many(appends, unless=unless, request_id=request_id))
+        return self._do(exchanges.add_many(appends, unless=unless, request_id=request_id, checkpoint=checkpoint))
 
     def get(
         self,
@@ -260,6 +272,40 @@ class EventflowClient:
             except EventflowError as error:
                 pause = place.pause_after(error)
             time.sleep(pause)
+
+    def create_consumer(self, name: str, **options: "Unpack[ConsumerOptions]") -> ConsumerSummary:
+        """Make a consumer, of which the server remembers how far it has come; options: see ConsumerOptions.
+
+        The same once more changes nothing; with other options it raises InvalidArgument.
+        """
+        return self._do(consumers.create(name, options))
+
+    def consumers(self) -> list[ConsumerStatus]:
+        """All consumers, and how they are getting on."""
+        return self._do(consumers.status_of_all())
+
+    def delete_consumer(self, name: str) -> None:
+        """Forget a consumer. Raises NoSuchConsumer if there is none."""
+        self._do(consumers.delete(name))
+
+    def reset_consumer(self, name: str, after: str | None = None) -> ConsumerSummary:
+        """Have a consumer begin anew: at the "beginning" of the log (the default), its "end", or behind an event."""
+        return self._do(consumers.reset(name, after))
+
+    def parked_events(self, name: str, *, after: str | None = None, limit: int | None = None) -> list[ParkedEvent]:
+        """The events of a consumer that failed too often, at most `limit` (absent: 100; at most 1,000).
+
+        after: the id of the last event of the page before.
+        """
+        return self._do(consumers.parked(name, after=after, limit=limit))
+
+    def replay_parked(self, name: str, ids: Sequence[str] | None = None) -> int:
+        """Have parked events given out again, those of these ids or all. Gives how many."""
+        return self._do(consumers.replay(name, ids))
+
+    def consumer(self, name: str, **options: "Unpack[MemberOptions]") -> Consumer:
+        """A member of a consumer, to be iterated, which has a connection of its own; options: see MemberOptions."""
+        return Consumer(self._connections, self._do, Membership(name, is_patient=False, **options))
 
     def disconnect(self) -> None:
         """Close: requests under way are still answered, others fail with NotConnected."""

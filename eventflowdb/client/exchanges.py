@@ -231,7 +231,7 @@ def _request_id(given: RequestId) -> str | None:
     return str(ULID()) if given is FRESH else given or None
 
 
-def encoded(argument: msgspec.Struct) -> bytes:
+def encoded(argument: msgspec.Struct | dict[str, object]) -> bytes:
     """The JSON of an argument; InvalidArgument where UTF-8 cannot carry it."""
     try:
         return msgspec.json.encode(argument)

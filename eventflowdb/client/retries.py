@@ -79,9 +79,13 @@ class Reconnects:
         self._is_patient = is_patient
         self._pause_seconds = RECONNECT_SECONDS_FIRST
 
-    def connected(self) -> None:
-        """The server has answered."""
+    def reached(self) -> None:
+        """There was a server."""
         self._is_patient = True
+
+    def connected(self) -> None:
+        """The server has answered, as it should."""
+        self.reached()
         self._pause_seconds = RECONNECT_SECONDS_FIRST
 
     def pause_after(self, error: EventflowError) -> float:

@@ -13,18 +13,21 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from eventflowdb.client import exchanges
-from eventflowdb.client.appends import FRESH, RequestId, StreamAppend
+from eventflowdb.client import consumers, exchanges
+from eventflowdb.client.appends import FRESH, Checkpoint, RequestId, StreamAppend
 from eventflowdb.client.connections import ServerConnections
+from eventflowdb.client.consumers import ConsumerOptions, ConsumerStatus, ConsumerSummary, ParkedEvent
 from eventflowdb.client.decoding import Checksum, Size
 from eventflowdb.client.exchanges import Exchange, UnlessGiven
 from eventflowdb.client.filters import Filters, Terms
+from eventflowdb.client.membership import MemberOptions, Membership
 from eventflowdb.client.messages import Messages
 from eventflowdb.client.paging import Paging
 from eventflowdb.client.refusals import ClientClosed
 from eventflowdb.client.replies import Reply
 from eventflowdb.client.retries import Attempts
 from eventflowdb.client.subscriptions import Subscription
+from eventflowdb.client.twisted_consumer import Consumer
 from eventflowdb.errors import EventflowError, InvalidArgument
 from eventflowdb.events import ExpectedVersion, NewEvent, RecordedEvent
 from eventflowdb.queries import StreamSummary, TypeSummary
@@ -128,24 +131,33 @@ class EventflowClient:
         *,
         unless: UnlessGiven = None,
         request_id: RequestId = FRESH,
+        checkpoint: Checkpoint | None = None,
     ) -> "Deferred[list[RecordedEvent]]":
         """Store events at the end of a stream, all or none; fires with them as stored once they are on disk.
 
         version: how many events the stream holds already, 0 for a new one; "any", or "exists" for at least one.
         unless: what must not be in the log. request_id: None sends the request without one, and once.
-        Fails with WrongExpectedVersion or UnlessMatched if a condition does not hold; with RequestConflict if the
-        request_id was given to another append; with ConnectionLost when it is unknown whether they were stored.
+        checkpoint: an event that is acked in the same step, see `Consumer.checkpoint`.
+        Fails with WrongExpectedVersion, UnlessMatched or NotHeld if a condition does not hold; with RequestConflict
+        if the request_id was given to another append; with ConnectionLost when it is unknown whether they were stored.
         """
-        return self._exchange(exchanges.add, stream, version, events, unless=unless, request_id=request_id)
+        return self._exchange(
+            exchanges.add, stream, version, events, unless=unless, request_id=request_id, checkpoint=checkpoint
+        )
 
     def add_many(
-        self, appends: Sequence[StreamAppend], *, unless: UnlessGiven = None, request_id: RequestId = FRESH
+        self,
+        appends: Sequence[StreamAppend],
+        *,
+        unless: UnlessGiven = None,
+        request_id: RequestId = FRESH,
+        checkpoint: Checkpoint | None = None,
     ) -> "Deferred[list[RecordedEvent]]":
         """Store events at the ends of several streams, all or none; otherwise as `add`.
 
         An append without events checks its stream and leaves it alone. Fires with all events in order.
         """
-        return self._exchange(exchanges.add_many, appends, unless=unless, request_id=request_id)
+        return self._exchange(exchanges.add_many, appends, unless=unless, request_id=request_id, checkpoint=checkpoint)
 
     def get(
         self,
@@ -301,6 +313,42 @@ class EventflowClient:
                 pause = place.pause_after(error)
             await deferLater(self._clock, pause)
 
+    def create_consumer(self, name: str, **options: "Unpack[ConsumerOptions]") -> "Deferred[ConsumerSummary]":
+        """Make a consumer, of which the server remembers how far it has come; options: see ConsumerOptions.
+
+        The same once more changes nothing; with other options it fails with InvalidArgument.
+        """
+        return self._exchange(consumers.create, name, options)
+
+    def consumers(self) -> "Deferred[list[ConsumerStatus]]":
+        """Fires with all consumers, and how they are getting on."""
+        return self._exchange(consumers.status_of_all)
+
+    def delete_consumer(self, name: str) -> "Deferred[None]":
+        """Forget a consumer. Fails with NoSuchConsumer if there is none."""
+        return self._exchange(consumers.delete, name)
+
+    def reset_consumer(self, name: str, after: str | None = None) -> "Deferred[ConsumerSummary]":
+        """Have a consumer begin anew: at the "beginning" of the log (the default), its "end", or behind an event."""
+        return self._exchange(consumers.reset, name, after)
+
+    def parked_events(
+        self, name: str, *, after: str | None = None, limit: int | None = None
+    ) -> "Deferred[list[ParkedEvent]]":
+        """Fires with the events of a consumer that failed too often, at most `limit` (absent: 100; at most 1,000).
+
+        after: the id of the last event of the page before.
+        """
+        return self._exchange(consumers.parked, name, after=after, limit=limit)
+
+    def replay_parked(self, name: str, ids: Sequence[str] | None = None) -> "Deferred[int]":
+        """Have parked events given out again, those of these ids or all. Fires with how many."""
+        return self._exchange(consumers.replay, name, ids)
+
+    def consumer(self, name: str, **options: "Unpack[MemberOptions]") -> Consumer:
+        """A member of a consumer, to be iterated, which has a connection of its own; options: see MemberOptions."""
+        return Consumer(self._connections, self._clock, self._say, Membership(name, is_patient=True, **options))
+
     def disconnect(self) -> "Deferred[None]":
         """Close: requests already sent are still answered, others fail with NotConnected. Fires when all is closed.
 
@@ -317,6 +365,9 @@ class EventflowClient:
             exchange = make(*args, **options)
         except InvalidArgument as error:
             return fail(error)
+        return self._attempt(exchange, None)
+
+    def _say(self, exchange: Exchange[T]) -> "Deferred[T]":
         return self._attempt(exchange, None)
 
     def _attempt(self, exchange: Exchange[T], attempts: Attempts | None) -> "Deferred[T]":

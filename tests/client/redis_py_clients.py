@@ -35,8 +35,21 @@ class BlockingFace:
     def subscribe(self, client: Any, **fields: Any) -> Any:
         return client.subscribe(**fields)
 
+    def consumer(self, client: Any, name: str, **options: Any) -> Any:
+        return client.consumer(name, **options)
+
+    def pages(self, consumer: Any, count: int) -> list[list[RecordedEvent]]:
+        return list(islice(consumer.pages(), count))
+
+    def work(self, consumer: Any, work: Callable[[RecordedEvent], object]) -> None:
+        """A whole loop, in a with statement; it ends when the work says False."""
+        with consumer:
+            for event in consumer:
+                if work(event) is False:
+                    break
+
     def take(self, subscribed: Any, count: int) -> list[RecordedEvent]:
-        """The next events of a subscription."""
+        """The next events of a subscription, or of a consumer."""
         return list(islice(subscribed, count))
 
     def end(self, subscribed: Any) -> None:
@@ -83,11 +96,33 @@ class AsyncioFace:
     def subscribe(self, client: Any, **fields: Any) -> Any:
         return client.client.subscribe(**fields)
 
+    def consumer(self, client: Any, name: str, **options: Any) -> Any:
+        return _DrivenConsumer(self, client.client.consumer(name, **options))
+
+    def pages(self, consumer: Any, count: int) -> list[list[RecordedEvent]]:
+        async def read() -> list[list[RecordedEvent]]:
+            pages = consumer.client.pages()
+            return [await anext(pages) for _ in range(count)]
+
+        return self.run(read())
+
+    def work(self, consumer: Any, work: Callable[[RecordedEvent], object]) -> None:
+        """A whole loop, in a with statement; it ends when the work says False."""
+
+        async def loop() -> None:
+            async with consumer.client as events:
+                async for event in events:
+                    if await asyncio.to_thread(work, event) is False:
+                        break
+
+        self.run(loop())
+
     def take(self, subscribed: Any, count: int) -> list[RecordedEvent]:
-        """The next events of a subscription."""
+        """The next events of a subscription, or of a consumer."""
 
         async def read() -> list[RecordedEvent]:
-            return [await anext(subscribed) for _ in range(count)]
+            events = subscribed.client if isinstance(subscribed, _Driven) else subscribed
+            return [await anext(events) for _ in range(count)]
 
         return self.run(read())
 
@@ -102,11 +137,23 @@ class AsyncioFace:
 class _Driven:
     """An asyncio client whose methods wait."""
 
-    def __init__(self, face: AsyncioFace, client: asyncio_client.EventflowClient) -> None:
+    def __init__(self, face: AsyncioFace, client: Any) -> None:
         self.face, self.client = face, client
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *args, **options: self.face.run(getattr(self.client, name)(*args, **options))
+
+
+class _DrivenConsumer(_Driven):
+    """An asyncio consumer whose methods wait."""
+
+    @property
+    def member(self) -> str:
+        name: str = self.client.member
+        return name
+
+    def checkpoint(self, event: RecordedEvent) -> Any:
+        return self.client.checkpoint(event)
 
 
 Face = BlockingFace | AsyncioFace
