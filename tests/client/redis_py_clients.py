@@ -41,12 +41,14 @@ class BlockingFace:
     def pages(self, consumer: Any, count: int) -> list[list[RecordedEvent]]:
         return list(islice(consumer.pages(), count))
 
-    def work(self, consumer: Any, work: Callable[[RecordedEvent], object]) -> None:
-        """A whole loop, in a with statement; it ends when the work says False."""
+    def work(self, consumer: Any, decide: Callable[[RecordedEvent], str | None]) -> None:
+        """A whole loop, in a with statement; for each event it is decided what is said of it: None ends the loop."""
         with consumer:
             for event in consumer:
-                if work(event) is False:
+                method = decide(event)
+                if method is None:
                     break
+                getattr(consumer, method)(event)
 
     def take(self, subscribed: Any, count: int) -> list[RecordedEvent]:
         """The next events of a subscription, or of a consumer."""
@@ -106,14 +108,16 @@ class AsyncioFace:
 
         return self.run(read())
 
-    def work(self, consumer: Any, work: Callable[[RecordedEvent], object]) -> None:
-        """A whole loop, in a with statement; it ends when the work says False."""
+    def work(self, consumer: Any, decide: Callable[[RecordedEvent], str | None]) -> None:
+        """A whole loop, in a with statement; for each event it is decided what is said of it: None ends the loop."""
 
         async def loop() -> None:
-            async with consumer.client as events:
-                async for event in events:
-                    if await asyncio.to_thread(work, event) is False:
+            async with consumer.client as member:
+                async for event in member:
+                    method = decide(event)
+                    if method is None:
                         break
+                    await getattr(member, method)(event)
 
         self.run(loop())
 
