@@ -18,7 +18,9 @@ from eventflowdb.client.refusals import ConnectionLost
 from eventflowdb.client.twisted_client import EventflowClient, connect, connect_lazily
 from eventflowdb.errors import (
     InvalidArgument,
+    NoSuchConsumer,
     NotAuthenticated,
+    NotHeld,
     RequestConflict,
     UnlessMatched,
     WrongExpectedVersion,
@@ -238,17 +240,85 @@ class LiveClientTest(TestCase):
         assert [event.data for event in await self.take(odd, count // 2)] == [str(n) for n in range(1, count, 2)]
         await writing
 
+    async def test_members_of_a_consumer_share_it_and_what_raises_comes_again(self) -> None:
+        client, stream, results = self.client, uuid4(), uuid4()
+        stored = await client.add(stream, 0, [OPENED] * 4)
+        made = await client.create_consumer("c", stream=stream, tries_max=1)
+        assert (made.query.stream, made.checkpoint) == (str(stream), ZERO_ULID)
+
+        async def work() -> None:
+            async with client.consumer("c") as consumer:
+                async for event in consumer:
+                    if event.version == 2:
+                        raise ZeroDivisionError
+                    assert await consumer.ack(event) == 1
+
+        with pytest.raises(ZeroDivisionError):
+            await work()
+        (status,) = await client.consumers()
+        assert (status.checkpoint, status.lag, status.in_flight) == (stored[1].id, 2, 0)
+        async with client.consumer("c") as consumer:
+            pages = consumer.pages()
+            page = await anext(pages)
+            assert page == stored[2:]
+            checkpoint = consumer.checkpoint(page[0])
+            await client.add(results, 0, [OPENED], checkpoint=checkpoint)
+            with pytest.raises(NotHeld):
+                await client.add(results, 1, [OPENED], checkpoint=checkpoint)
+            await consumer.extend(page[1])
+            assert await consumer.nack(page[1], reason="cannot") == 1
+            waiting = Deferred.fromCoroutine(self.take(consumer, 1))
+            assert [(item.event, item.reason) for item in await client.parked_events("c")] == [(page[1], "cannot")]
+            assert await client.replay_parked("c") == 1
+            assert await waiting == page[1:]
+            assert await consumer.release(page[1]) == 1
+        assert (await client.reset_consumer("c", "end")).checkpoint > stored[3].id
+        await client.delete_consumer("c")
+        with pytest.raises(NoSuchConsumer):
+            await self.take(client.consumer("c"), 1)
+
+    async def test_a_member_that_timed_out_cannot_append_what_another_has_got(self) -> None:
+        client = self.client
+        await client.add(uuid4(), 0, [OPENED])
+        await client.create_consumer("c", timeout_ms=50)
+        async with client.consumer("c") as late, client.consumer("c") as other:
+            (event,) = await self.take(late, 1)
+            assert await self.take(other, 1) == [event]
+            with pytest.raises(NotHeld) as refused:
+                await client.add(uuid4(), 0, [OPENED], checkpoint=late.checkpoint(event))
+        assert (refused.value.consumer, refused.value.event) == ("c", event.id)
+        assert await client.event_count() == 1
+
+    async def test_a_member_goes_on_when_the_server_is_killed_and_comes_back(self) -> None:
+        client, count = self.client, 60
+        stored = await client.add(uuid4(), 0, [OPENED] * count)
+        await client.create_consumer("c")
+        seen = []
+        async with client.consumer("c", limit=7) as consumer:
+            async for event in consumer:
+                if event.version == 30 and event not in seen:
+                    self.server.kill()
+                    self.server = self.start(PASSWORD=PASSWORD, PORT=str(self.port))
+                seen.append(event)
+                await consumer.ack(event)
+                if event.version == count - 1:
+                    break
+        # An event may come once more, but none before the one ahead of it came.
+        assert list(dict.fromkeys(event.id for event in seen)) == [event.id for event in stored]
+
     async def take(self, events: AsyncIterator[RecordedEvent], count: int) -> list[RecordedEvent]:
         """The next of some events."""
         return [await anext(events) for _ in range(count)]
 
 
 def test_the_guide_holds_programs() -> None:
-    assert len(PROGRAMS) == GUIDE.count("```python") == 7
+    assert len(PROGRAMS) == GUIDE.count("```python") == 8
 
 
 @pytest.mark.parametrize(
-    ("program", "printed"), PROGRAMS, ids=["write", "conflict", "unless", "many", "follow", "choose", "subscribe"]
+    ("program", "printed"),
+    PROGRAMS,
+    ids=["write", "conflict", "unless", "many", "follow", "choose", "subscribe", "consumer"],
 )
 def test_a_program_of_the_guide_prints_what_stands_below_it(
     program: str, printed: str, server: Server, installation: Installation, tmp_path: Path

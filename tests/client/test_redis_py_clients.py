@@ -481,11 +481,11 @@ def test_tasks_share_fewer_connections_than_they_are(server: Server) -> None:
 
 
 def test_the_guide_holds_programs_of_both_clients() -> None:
-    assert len(PROGRAMS) == len(re.findall(r"^```py$", GUIDE, re.MULTILINE)) == 2
+    assert len(PROGRAMS) == len(re.findall(r"^```py$", GUIDE, re.MULTILINE)) == 3
 
 
 @pytest.mark.system
-@pytest.mark.parametrize(("program", "printed"), PROGRAMS, ids=["blocking", "asyncio"])
+@pytest.mark.parametrize(("program", "printed"), PROGRAMS, ids=["blocking", "asyncio", "consumer"])
 def test_a_program_of_the_guide_prints_what_stands_below_it(
     program: str, printed: str, server: Server, tmp_path: Path
 ) -> None:
