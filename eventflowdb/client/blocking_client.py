@@ -22,6 +22,7 @@ from eventflowdb.client.filters import Filters, Terms
 from eventflowdb.client.membership import MemberOptions, Membership
 from eventflowdb.client.paging import Paging
 from eventflowdb.client.redis_errors import decoded
+from eventflowdb.client.redis_pools import PoolOptions
 from eventflowdb.client.refusals import ConnectionLost
 from eventflowdb.client.retries import Attempts
 from eventflowdb.client.subscriptions import Subscription
@@ -384,13 +385,5 @@ def connect_lazily(
     reply_timeout_seconds: float | None = None,
 ) -> EventflowClient:
     """A client that connects with its first request, which is what fails if it cannot; otherwise as `connect`."""
-    connections = Connections(
-        host,
-        port,
-        password=password,
-        user=user,
-        pool_size=pool_size,
-        connect_timeout_seconds=connect_timeout_seconds,
-        reply_timeout_seconds=reply_timeout_seconds,
-    )
-    return EventflowClient(connections)
+    options = PoolOptions(host, port, password, user, pool_size, connect_timeout_seconds, reply_timeout_seconds)
+    return EventflowClient(Connections(options))

@@ -1,6 +1,5 @@
 """What the blocking client sends its requests over: redis-py's connections, without what redis-py repeats by itself."""
 
-import inspect
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,13 +13,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from eventflowdb.client.redis_errors import FAILURES, failure_of
+from eventflowdb.client.redis_pools import Endable, PoolOptions, words_for_a_connection
 from eventflowdb.client.refusals import ClientClosed
 from eventflowdb.client.subscriptions import PING, SILENCE_SECONDS_MAX, no_sign_of_life, overdue
-from eventflowdb.errors import EventflowError
 
-_COMMAND_NAME = inspect.signature(ConnectionPool.get_connection).parameters.get("command_name")
-_TAKING: tuple[str, ...] = ("_",) if _COMMAND_NAME and _COMMAND_NAME.default is inspect.Parameter.empty else ()
-"""What the pool wants to be given for a connection: a word that it ignores, up to redis-py 5.2."""
+_TAKING = words_for_a_connection(ConnectionPool.get_connection)
 
 
 class Connections:
@@ -29,37 +26,14 @@ class Connections:
     A connection that is not in step, because a reply was not read to its end, never serves another request.
     """
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        password: str | None,
-        user: str | None,
-        pool_size: int,
-        connect_timeout_seconds: float,
-        reply_timeout_seconds: float | None,
-    ) -> None:
-        # All that redis-py has by default to send something twice, or unasked, is off.
-        self._pool: Any = ConnectionPool(
-            max_connections=pool_size,
-            host=host,
-            port=port,
-            password=password,
-            username=user,
-            protocol=2,
-            decode_responses=False,
-            socket_connect_timeout=connect_timeout_seconds,
-            socket_timeout=reply_timeout_seconds,
-            socket_keepalive=True,
-            health_check_interval=0,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._reply_timeout_seconds = reply_timeout_seconds
+    def __init__(self, options: PoolOptions) -> None:
+        self._pool: Any = ConnectionPool(**options.keywords(Retry(NoBackoff(), 0)))
+        self._reply_timeout_seconds = options.reply_timeout_seconds
         # redis-py's own pool that waits cannot, before version 8, close what is idle and nothing else.
-        self._places = BoundedSemaphore(pool_size)
+        self._places = BoundedSemaphore(options.pool_size)
         self._is_closed = False
-        self._own: set[OwnConnection] = set()
+        self.own: set[OwnConnection] = set()
+        """Those beside the pool that are not closed yet."""
 
     def request(self, words: Sequence[bytes], wait_seconds: float = 0.0) -> object:
         """Send one request, once, and give the reply; errors in it are as redis-py has them.
@@ -101,20 +75,17 @@ class Connections:
             connection.close()
 
     def open(self, *, stall_seconds_max: float | None = None) -> "OwnConnection":
-        """A connection of its own, beside those of the pool, which connects when it first sends.
+        """A connection of its own, which connects when it first sends.
 
         stall_seconds_max: how long nothing may come in the middle of a reply.
         """
         if self._is_closed:
             raise ClientClosed.because("the client was disconnected")
-        options = {**self._pool.connection_kwargs, "socket_timeout": stall_seconds_max}
-        connection = OwnConnection(self, self._pool.connection_class(**options))
-        self._own.add(connection)
+        pool = self._pool
+        made = pool.connection_class(**{**pool.connection_kwargs, "socket_timeout": stall_seconds_max})
+        connection = OwnConnection(self, made)
+        self.own.add(connection)
         return connection
-
-    def forget(self, connection: "OwnConnection") -> None:
-        """It was closed."""
-        self._own.discard(connection)
 
     @property
     def is_closed(self) -> bool:
@@ -122,7 +93,7 @@ class Connections:
         return self._is_closed
 
     def _interrupt_own(self) -> None:
-        for connection in list(self._own):
+        for connection in list(self.own):
             connection.interrupt()
 
     def _request(self, words: Sequence[bytes], wait_seconds: float) -> object:
@@ -165,13 +136,13 @@ class Connections:
         self._pool.release(connection)
 
 
-class OwnConnection:
+class OwnConnection(Endable):
     """A connection beside those of the pool, for one who waits; what it waits for another thread may end."""
 
     def __init__(self, connections: Connections, connection: Any) -> None:
+        super().__init__(lambda: connections.is_closed)
         self._connections = connections
         self._connection = connection
-        self._is_ended = False
 
     def send(self, *words: bytes) -> None:
         """Connect if need be, and send; NotConnected where the server cannot be reached."""
@@ -226,17 +197,8 @@ class OwnConnection:
     def close(self) -> None:
         """Close at once."""
         self._is_ended = True
-        self._connections.forget(self)
+        self._connections.own.discard(self)
         self._connection.disconnect()
-
-    @property
-    def _has_ended(self) -> bool:
-        return self._is_ended or self._connections.is_closed
-
-    def _failure_of(self, error: Exception, *, was_sent: bool) -> EventflowError:
-        if self._has_ended:
-            return ClientClosed.because("the client was disconnected")
-        return failure_of(error, was_sent=was_sent)
 
 
 class Messages:

@@ -25,29 +25,15 @@ SUMMARY_JSON = (
     b'{"consumer":"c","query":{"types":["A"]},"timeout_ms":1,"retry_ms":2,"tries_max":3,"checkpoint":"%b"}'
     % EVENT.id.encode()
 )
-SUMMARY = ConsumerSummary(
-    name="c",
-    query=ConsumerQuery(types=("A",)),
-    timeout_ms=1,
-    retry_ms=2,
-    tries_max=3,
-    checkpoint=EVENT.id,
-)
+QUERY = ConsumerQuery(types=("A",))
+GIVEN: dict[str, Any] = {"name": "c", "query": QUERY, "timeout_ms": 1, "retry_ms": 2, "tries_max": 3}
+SUMMARY = ConsumerSummary(**GIVEN, checkpoint=EVENT.id)
 STATUS_JSON = SUMMARY_JSON[:-1] + b',"lag":4,"lag_is_whole":false,"lag_ms":5,"in_flight":6,"members":7,"parked":8}'
 STATUS = ConsumerStatus(
-    name="c",
-    query=ConsumerQuery(types=("A",)),
-    timeout_ms=1,
-    retry_ms=2,
-    tries_max=3,
-    checkpoint=EVENT.id,
-    lag=4,
-    lag_is_whole=False,
-    lag_ms=5,
-    in_flight=6,
-    members=7,
-    parked=8,
+    **GIVEN, checkpoint=EVENT.id, lag=4, lag_is_whole=False, lag_ms=5, in_flight=6, members=7, parked=8
 )
+TERMS = {"types": ["A"], "tags": ["t"], "correlation_id": EVENT.id, "causation_id": EVENT.id}
+OPTIONS = {"after": "end", "timeout_ms": 1, "retry_ms": 0, "tries_max": 0}
 PARKED_JSON = b'{"event":%b,"tries":10,"parked_at":"2026-11-24T12:00:00.000000Z","reason":"no"}' % EVENT_JSON
 PARKED = ParkedEvent(EVENT, 10, "2026-11-24T12:00:00.000000Z", "no")
 
@@ -59,33 +45,10 @@ PARKED = ParkedEvent(EVENT, 10, "2026-11-24T12:00:00.000000Z", "no")
         (
             consumers.create(
                 "c",
-                {
-                    "stream": UUID(STREAM),
-                    "types": ["A"],
-                    "tags": ("t",),
-                    "correlation_id": EVENT.id,
-                    "causation_id": EVENT.id,
-                    "after": "end",
-                    "timeout_ms": 1,
-                    "retry_ms": 0,
-                    "tries_max": 0,
-                },
+                {"stream": UUID(STREAM), **TERMS, **OPTIONS},  # type: ignore[typeddict-item]
             ),
             b"CONSUMER",
-            {
-                "create": "c",
-                "query": {
-                    "stream": STREAM,
-                    "types": ["A"],
-                    "tags": ["t"],
-                    "correlation_id": EVENT.id,
-                    "causation_id": EVENT.id,
-                },
-                "after": "end",
-                "timeout_ms": 1,
-                "retry_ms": 0,
-                "tries_max": 0,
-            },
+            {"create": "c", "query": {"stream": STREAM, **TERMS}, **OPTIONS},
         ),
         (consumers.delete("c"), b"CONSUMER", {"delete": "c"}),
         (consumers.reset("c"), b"CONSUMER", {"reset": "c"}),
