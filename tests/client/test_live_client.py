@@ -289,6 +289,27 @@ class LiveClientTest(TestCase):
         assert (refused.value.consumer, refused.value.event) == ("c", event.id)
         assert await client.event_count() == 1
 
+    async def test_closing_a_consumer_ends_what_it_waits_for_also_where_it_is_not_connected_yet(self) -> None:
+        client = self.client
+        await client.add(uuid4(), 0, [OPENED])
+        await client.create_consumer("c")
+
+        async def read(consumer: AsyncIterator[RecordedEvent]) -> list[RecordedEvent]:
+            return [event async for event in consumer]
+
+        connecting = client.consumer("c")
+        reading = Deferred.fromCoroutine(read(connecting))
+        await connecting.close()
+        assert await reading == []
+        waiting = client.consumer("c")
+        await self.take(waiting, 1)
+        reading = Deferred.fromCoroutine(read(waiting))
+        await client.ping()
+        await waiting.close()
+        assert await reading == []
+        (status,) = await client.consumers()
+        assert (status.in_flight, status.lag) == (0, 1)
+
     async def test_a_member_goes_on_when_the_server_is_killed_and_comes_back(self) -> None:
         client, count = self.client, 60
         stored = await client.add(uuid4(), 0, [OPENED] * count)
