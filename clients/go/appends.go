@@ -58,6 +58,9 @@ type AppendOptions struct {
 	RequestID string
 	// WithoutRequestID sends none: then the append is not repeated when its connection breaks.
 	WithoutRequestID bool
+	// Checkpoint is an event of a consumer that the append acks, in the same step; nil: none. See
+	// [Consumer.Checkpoint].
+	Checkpoint *Checkpoint
 }
 
 // LostAppendError is an append that may or may not have been stored, after some attempts; it wraps ErrConnectionLost.
@@ -99,8 +102,9 @@ type streamAppendArgument struct {
 }
 
 type conditionsArgument struct {
-	Unless    []Unless `json:"unless,omitempty"`
-	RequestID string   `json:"request_id,omitempty"`
+	Unless     []Unless    `json:"unless,omitempty"`
+	RequestID  string      `json:"request_id,omitempty"`
+	Checkpoint *Checkpoint `json:"checkpoint,omitempty"`
 }
 
 type addArgument struct {
@@ -145,7 +149,12 @@ func conditionsOf(options AppendOptions) (conditionsArgument, error) {
 	if err := checkText("request_id", options.RequestID); err != nil {
 		return conditionsArgument{}, err
 	}
-	return conditionsArgument{options.Unless, requestIDOf(options)}, nil
+	if options.Checkpoint != nil {
+		if err := options.Checkpoint.check(); err != nil {
+			return conditionsArgument{}, err
+		}
+	}
+	return conditionsArgument{options.Unless, requestIDOf(options), options.Checkpoint}, nil
 }
 
 func requestIDOf(options AppendOptions) string {
@@ -158,30 +167,39 @@ func requestIDOf(options AppendOptions) string {
 	return options.RequestID
 }
 
-// store sends an append, and sends it again where that can do no harm.
+// store carries out an append.
 func (c *Client) store(ctx context.Context, name string, argument any, requestID string) ([]Event, error) {
+	return exchangeOnce(ctx, c, name, argument, requestID, decodeEvents)
+}
+
+// exchangeOnce carries out what must not be done twice: it is sent again only where that can do no harm. requestID:
+// by which the server knows an append again; empty: it does not.
+func exchangeOnce[T any](
+	ctx context.Context, c *Client, name string, argument any, requestID string, decode func(any) (T, error),
+) (T, error) {
+	var none T
 	var lost error
 	for attempt := 0; ; attempt++ {
 		request, err := requestWithJSON(ctx, name, argument)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
-		request.isAppend = true
-		events, err := exchange(ctx, c.redis, request, decodeEvents)
+		request.isOnce = true
+		reply, err := exchange(ctx, c.redis, request, decode)
 		if err == nil {
-			return events, nil
+			return reply, nil
 		}
 		if errors.Is(err, ErrConnectionLost) {
 			lost = err
 		}
 		if attempt == len(pausesBeforeAttempts) || !mayBeRepeated(err, requestID, attempt) ||
 			!pause(ctx, pauseAfter(err, attempt)) {
-			return nil, appendError(err, lost, requestID)
+			return none, appendError(err, lost, requestID)
 		}
 	}
 }
 
-// mayBeRepeated says whether an append that failed can do no harm when it is sent again, and may fare better.
+// mayBeRepeated says whether what failed can do no harm when it is sent again, and may fare better.
 func mayBeRepeated(err error, requestID string, attempt int) bool {
 	var network net.Error
 	switch {
@@ -222,7 +240,9 @@ func appendError(err error, lost error, requestID string) error {
 	if lost == nil || requestID == "" {
 		return err
 	}
-	for _, settles := range []error{ErrConditionFailed, ErrRequestConflict, ErrInvalidArgument, ErrCommandRefused} {
+	for _, settles := range []error{
+		ErrConditionFailed, ErrRequestConflict, ErrNoSuchConsumer, ErrInvalidArgument, ErrCommandRefused,
+	} {
 		if errors.Is(err, settles) {
 			return err
 		}

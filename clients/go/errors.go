@@ -14,7 +14,7 @@ import (
 
 // What the server refused, for errors.Is. The error itself is a [*RefusalError].
 var (
-	// ErrConditionFailed: a condition of an append does not hold; it is one of the next two as well.
+	// ErrConditionFailed: a condition of an append does not hold; it is one of the next three as well.
 	ErrConditionFailed = errors.New("eventflowdb: condition failed")
 	// ErrWrongExpectedVersion: the stream does not hold as many events as the append expected. errors.As to a
 	// [*WrongExpectedVersionError] says how many it holds.
@@ -22,6 +22,11 @@ var (
 	// ErrUnlessMatched: the log holds an event that the append's Unless rules out. errors.As to an
 	// [*UnlessMatchedError] says which.
 	ErrUnlessMatched = errors.New("eventflowdb: unless matched")
+	// ErrNotHeld: the member of a consumer does not hold the event that it would ack, or not any more; nothing was
+	// stored. errors.As to a [*NotHeldError] says which.
+	ErrNotHeld = errors.New("eventflowdb: not held")
+	// ErrNoSuchConsumer: there is no consumer of this name.
+	ErrNoSuchConsumer = errors.New("eventflowdb: no such consumer")
 	// ErrRequestConflict: the request id was used before, for an append with other content; nothing was stored.
 	ErrRequestConflict = errors.New("eventflowdb: request conflict")
 	// ErrInvalidArgument: an argument is wrong; the text names the field.
@@ -73,6 +78,7 @@ var (
 		"TRYAGAIN":          ErrTryAgain,
 		"OOM":               ErrStoreFull,
 		"CORRUPT":           ErrCorruptRecord,
+		"NOCONSUMER":        ErrNoSuchConsumer,
 	}
 	// How Redis's own sentences begin, which have no code of their own.
 	refusalBySentence = []struct {
@@ -168,6 +174,32 @@ func (e *UnlessMatchedError) Is(target error) bool {
 	return target == ErrUnlessMatched
 }
 
+// NotHeldError is the refusal of an ack, by itself or by an append, since the member does not hold the event: its time
+// was over, another holds it, or it was acked. It wraps a [*RefusalError].
+type NotHeldError struct {
+	// Consumer is its name.
+	Consumer string
+	// Event is the event's id; empty where the reply did not say.
+	Event string
+	// Text is the reply without its code.
+	Text string
+}
+
+// Error returns the reply.
+func (e *NotHeldError) Error() string {
+	return e.Unwrap().Error()
+}
+
+// Unwrap returns the same as a *RefusalError.
+func (e *NotHeldError) Unwrap() error {
+	return &RefusalError{Code: codeConcurrency, Text: e.Text}
+}
+
+// Is tells errors.Is that this is ErrNotHeld.
+func (e *NotHeldError) Is(target error) bool {
+	return target == ErrNotHeld
+}
+
 // RetryCanHelp says whether the very same request is safe to repeat, an append too, and may then go through: nothing
 // was stored, and the reason can pass.
 func RetryCanHelp(err error) bool {
@@ -197,6 +229,9 @@ func conditionFailed(text string) error {
 	}
 	if item := pairs["unless"]; item != "" {
 		return &UnlessMatchedError{Unless: numberOf(item), Event: pairs["event"], Text: text}
+	}
+	if consumer := pairs["consumer"]; consumer != "" {
+		return &NotHeldError{Consumer: consumer, Event: pairs["event"], Text: text}
 	}
 	expected := numberOf(pairs["expected"])
 	if pairs["expected"] == "exists" {

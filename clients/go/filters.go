@@ -196,7 +196,7 @@ func timeText(moment time.Time) string {
 }
 
 func (a filterArgument) check() error {
-	for _, field := range []struct{ name, text string }{
+	if err := checkFields([]textField{
 		{"id", a.ID},
 		{"stream", a.Stream},
 		{"offset", a.Offset},
@@ -204,10 +204,8 @@ func (a filterArgument) check() error {
 		{"correlation_id", a.CorrelationID},
 		{"causation_id", a.CausationID},
 		{"before", a.Before},
-	} {
-		if err := checkText(field.name, field.text); err != nil {
-			return err
-		}
+	}); err != nil {
+		return err
 	}
 	if err := checkTexts("types", a.Types); err != nil {
 		return err

@@ -14,18 +14,19 @@ import (
 // request is one command on its way through go-redis.
 type request struct {
 	*redis.Cmd
-	isAppend bool
-	last     *word
+	// isOnce: sent a second time, it would do something else than once.
+	isOnce bool
+	last   *word
 }
 
 // NoRetry is what go-redis asks before it sends a request for the second time.
 func (r *request) NoRetry() bool {
-	return r.isAppend
+	return r.isOnce
 }
 
 // Clone is overridden since the embedded one would forget what NoRetry says.
 func (r *request) Clone() redis.Cmder {
-	return &request{Cmd: r.Cmd.Clone().(*redis.Cmd), isAppend: r.isAppend, last: r.last}
+	return &request{Cmd: r.Cmd.Clone().(*redis.Cmd), isOnce: r.isOnce, last: r.last}
 }
 
 // wasSent is false only if not even the beginning of the last word, and so no whole request, left this process.
@@ -51,9 +52,14 @@ func (w *word) String() string {
 }
 
 // readRequest returns a command that may be sent again, since it changes nothing.
-func readRequest(ctx context.Context, name string) *request {
-	last := &word{text: []byte(name)}
-	return &request{Cmd: redis.NewCmd(ctx, last), last: last}
+func readRequest(ctx context.Context, words ...string) *request {
+	end := len(words) - 1
+	last := &word{text: []byte(words[end])}
+	arguments := make([]any, 0, len(words))
+	for _, text := range words[:end] {
+		arguments = append(arguments, text)
+	}
+	return &request{Cmd: redis.NewCmd(ctx, append(arguments, last)...), last: last}
 }
 
 func getRequest(ctx context.Context, stream string, options GetOptions) (*request, error) {
@@ -103,6 +109,18 @@ func checkEvent(path string, event *NewEvent) error {
 		return checkText(path+".metadata", *event.Metadata)
 	}
 	return checkTexts(path+".tags", event.Tags)
+}
+
+// textField is a field of an argument.
+type textField struct{ path, text string }
+
+func checkFields(fields []textField) error {
+	for _, field := range fields {
+		if err := checkText(field.path, field.text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func checkTexts(path string, texts []string) error {

@@ -17,8 +17,8 @@ const (
 	// Beginning comes before the id of every event: [SubscribeOptions.After] it is the whole history.
 	Beginning = "00000000000000000000000000"
 
-	subscriptionPauseFirst = 100 * time.Millisecond
-	subscriptionPauseMax   = 10 * time.Second
+	reconnectPauseFirst = 100 * time.Millisecond
+	reconnectPauseMax   = 10 * time.Second
 )
 
 // silenceMax is after how long without a message the server is asked for a sign of life. It has as long again.
@@ -95,25 +95,41 @@ func (c *Client) follow(ctx context.Context, options SubscribeOptions, events ch
 	}
 	clients := c.subscribers()
 	defer func() { _ = clients.Close() }()
-	pause, wasThere := subscriptionPauseFirst, false
+	var pauses reconnectPauses
+	wasThere := false
 	for {
 		isThere, err := place.receive(ctx, clients, events)
 		if ctx.Err() != nil { // closing the connection was then an error, too
 			return context.Cause(ctx)
 		}
 		if isThere {
-			pause, wasThere = subscriptionPauseFirst, true
+			wasThere = true
+			pauses.reset()
 		}
 		if !wasThere || !mayPass(err) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if !pauses.wait(ctx) {
 			return context.Cause(ctx)
-		case <-time.After(pause/2 + rand.N(pause/2)): // not all clients of a server at once
 		}
-		pause = min(2*pause, subscriptionPauseMax)
 	}
+}
+
+// reconnectPauses are those before a connection is made anew; each is twice as long as the one before.
+type reconnectPauses struct {
+	next time.Duration
+}
+
+// reset is for when there was a connection.
+func (p *reconnectPauses) reset() {
+	p.next = 0
+}
+
+// wait returns false if the context is over before.
+func (p *reconnectPauses) wait(ctx context.Context) bool {
+	longest := max(p.next, reconnectPauseFirst)
+	p.next = min(2*longest, reconnectPauseMax)
+	return pause(ctx, longest/2+rand.N(longest/2)) // not all clients of a server at once
 }
 
 // subscribers is a client of go-redis for subscriptions. In RESP2 an error among the messages is an error to
