@@ -21,7 +21,7 @@ const (
 	// after its time.
 	lastWordTimeout   = 5 * time.Second
 	memberLengthMax   = 64
-	reasonBytesMax    = 1000
+	reasonBytesMax    = 1024
 	reasonReplacement = "\uFFFD"
 )
 
@@ -48,7 +48,7 @@ type FetchedEvent struct {
 type NackOptions struct {
 	// Delay is after how long they are tried again; it may be NoDelay. Default: the consumer's Retry.
 	Delay time.Duration
-	// Reason is for the list of parked events: up to 1000 bytes.
+	// Reason is for the list of parked events: up to 1,024 bytes.
 	Reason string
 	// Park: do not try them again; park them at once.
 	Park bool

@@ -21,6 +21,8 @@ const (
 type fakeServer struct {
 	addr   string
 	answer func(words []string) string
+	// turns: a test's answer is asked for by one connection at a time, and so may have a memory.
+	turns sync.Mutex
 
 	mutex  sync.Mutex
 	counts map[string]int
@@ -91,6 +93,8 @@ func (s *fakeServer) converse(connection net.Conn) {
 }
 
 func (s *fakeServer) reply(words []string) string {
+	s.turns.Lock()
+	defer s.turns.Unlock()
 	if reply := s.answer(words); reply != "" {
 		return reply
 	}
