@@ -1,12 +1,15 @@
 package eventflowdb_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,22 +28,53 @@ type vectors struct {
 	Errors []struct {
 		Name, Text, Kind string
 		Stream, Event    *string
+		Consumer         string
 		Expected         any
 		Actual, Unless   *int64
 	}
-	Requests []struct {
-		Name, Command string
-		Argument      map[string]any
-		Call          struct {
-			appendCall
-			Method, Offset, After string
-			Limit                 int64
-			WaitMS                int64 `json:"wait_ms"`
-			Appends               []appendCall
-			Unless                []eventflowdb.Unless
-			RequestID             json.RawMessage `json:"request_id"`
-		}
+	Requests         []requestVector
+	ConsumerRequests []requestVector `json:"consumer_requests"`
+	Consumers        []struct {
+		Name, JSON string
+		Consumer   map[string]any
 	}
+	Parked []struct {
+		Name, JSON string
+		Parked     map[string]any
+	}
+}
+
+type requestVector struct {
+	Name, Command string
+	// Argument is an object, a word, or nil for none.
+	Argument any
+	Call     call
+}
+
+// call is a method and what it is given, in the words of the vectors.
+type call struct {
+	appendCall
+	Types, Tags                       []string
+	CorrelationID                     string `json:"correlation_id"`
+	CausationID                       string `json:"causation_id"`
+	Method, ID, Offset, After, Before string
+	Since, Until                      time.Time
+	Backwards                         bool
+	Limit                             int64
+	WaitMS                            int64 `json:"wait_ms"`
+	Appends                           []appendCall
+	Unless                            []eventflowdb.Unless
+	RequestID                         json.RawMessage `json:"request_id"`
+	Checkpoint                        *eventflowdb.Checkpoint
+
+	Consumer, Member, Reason string
+	Query                    eventflowdb.ConsumerQuery
+	TimeoutMS                *int64 `json:"timeout_ms"`
+	RetryMS                  *int64 `json:"retry_ms"`
+	TriesMax                 *int64 `json:"tries_max"`
+	DelayMS                  *int64 `json:"delay_ms"`
+	IDs                      []string
+	Park                     bool
 }
 
 type appendCall struct {
@@ -68,6 +102,8 @@ var ulidPattern = regexp.MustCompile("^[0-7][0-9A-HJKMNP-TV-Z]{25}$")
 var errorByKind = map[string]error{
 	"concurrency":       eventflowdb.ErrWrongExpectedVersion,
 	"unless_matched":    eventflowdb.ErrUnlessMatched,
+	"not_held":          eventflowdb.ErrNotHeld,
+	"no_such_consumer":  eventflowdb.ErrNoSuchConsumer,
 	"request_conflict":  eventflowdb.ErrRequestConflict,
 	"invalid_argument":  eventflowdb.ErrInvalidArgument,
 	"not_authenticated": eventflowdb.ErrNotAuthenticated,
@@ -85,11 +121,18 @@ func readVectors(t *testing.T) vectors {
 		t.Fatal(err)
 	}
 	var read vectors
-	if err := json.Unmarshal(text, &read); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields() // what these tests know nothing of would not be tested
+	if err := decoder.Decode(&read); err != nil {
 		t.Fatal(err)
 	}
-	if len(read.Events) == 0 || len(read.Errors) == 0 || len(read.Requests) == 0 {
-		t.Fatal("a part of the vectors is empty")
+	for _, count := range []int{
+		len(read.Events), len(read.Errors), len(read.Requests), len(read.ConsumerRequests), len(read.Consumers),
+		len(read.Parked),
+	} {
+		if count == 0 {
+			t.Fatal("a part of the vectors is empty")
+		}
 	}
 	return read
 }
@@ -150,7 +193,15 @@ func TestErrorsAreReadAsTheVectorsSay(t *testing.T) {
 				checkNumber(t, "unless", matched.Unless, vector.Unless)
 				checkString(t, "event", matched.Event, vector.Event)
 			}
-			if errors.Is(err, eventflowdb.ErrConditionFailed) != (wrong != nil || matched != nil) {
+			var notHeld *eventflowdb.NotHeldError
+			if errors.As(err, &notHeld) != (vector.Kind == "not_held") {
+				t.Errorf("the type is %T", err)
+			}
+			if notHeld != nil {
+				checkString(t, "consumer", notHeld.Consumer, &vector.Consumer)
+				checkString(t, "event", notHeld.Event, vector.Event)
+			}
+			if errors.Is(err, eventflowdb.ErrConditionFailed) != (wrong != nil || matched != nil || notHeld != nil) {
 				t.Errorf("%v: is it a condition?", err)
 			}
 		})
@@ -158,62 +209,224 @@ func TestErrorsAreReadAsTheVectorsSay(t *testing.T) {
 }
 
 func TestRequestsAreSentAsTheVectorsSay(t *testing.T) {
-	for _, vector := range readVectors(t).Requests {
+	read := readVectors(t)
+	for _, vector := range slices.Concat(read.Requests, read.ConsumerRequests) {
 		t.Run(vector.Name, func(t *testing.T) {
-			server := newFakeServer(t, func(words []string) string {
-				if words[0] == vector.Command {
-					return bulks()
+			var words []string
+			server := newFakeServer(t, func(sent []string) string {
+				if sent[0] != vector.Command || words != nil {
+					return ""
 				}
-				return ""
+				words = sent
+				return replyTo(vector.Call.Method)
 			})
-			client, ctx, call := newClient(t, server), context.Background(), vector.Call
-			options := eventflowdb.AppendOptions{Unless: call.Unless}
-			options.WithoutRequestID = string(call.RequestID) == "null"
-			if call.RequestID != nil && !options.WithoutRequestID {
-				if err := json.Unmarshal(call.RequestID, &options.RequestID); err != nil {
-					t.Fatal(err)
-				}
-			}
-			var err error
-			switch call.Method {
-			case "add":
-				_, err = client.AddWith(ctx, options, call.Stream, call.version(), call.Events...)
-			case "add_many":
-				_, err = client.AddMany(ctx, options, appendsOf(call.Appends)...)
-			case "get":
-				_, err = client.Get(ctx, call.Stream, eventflowdb.GetOptions{
-					Version: call.version(), Limit: call.Limit, Wait: time.Duration(call.WaitMS) * time.Millisecond,
-				})
-			case "get_all":
-				_, err = client.GetAll(ctx, eventflowdb.GetAllOptions{
-					Offset: call.Offset, After: call.After, Limit: call.Limit,
-					Wait: time.Duration(call.WaitMS) * time.Millisecond,
-				})
-			default:
-				t.Fatalf("there is no method %q", call.Method)
-			}
-			if err != nil {
+			if err := vector.Call.carryOut(newClient(t, server)); err != nil {
 				t.Fatal(err)
 			}
-			words := server.lastWords()
-			if vector.Argument == nil {
-				if len(words) != 1 {
-					t.Errorf("sent %q", words)
+			given := make([]any, len(words)-1)
+			for i, word := range words[1:] {
+				if err := json.Unmarshal([]byte(word), &given[i]); err != nil {
+					given[i] = word
 				}
-				return
+				sent, _ := given[i].(map[string]any)
+				if id, ok := sent["request_id"].(string); ok && vector.Call.RequestID == nil && ulidPattern.MatchString(id) {
+					sent["request_id"] = freshULID
+				}
 			}
-			var sent map[string]any
-			if err := json.Unmarshal([]byte(words[1]), &sent); err != nil {
-				t.Fatal(err)
-			}
-			if id, ok := sent["request_id"].(string); ok && options.RequestID == "" && ulidPattern.MatchString(id) {
-				sent["request_id"] = freshULID
-			}
-			if len(words) != 2 || !reflect.DeepEqual(sent, vector.Argument) {
-				t.Errorf("sent %q\nwant %v", words, vector.Argument)
+			if want := slices.DeleteFunc([]any{vector.Argument}, isNil); !reflect.DeepEqual(given, want) {
+				t.Errorf("sent %q\nwant %v", words, want)
 			}
 		})
 	}
+}
+
+func isNil(argument any) bool {
+	return argument == nil
+}
+
+// replyTo is an answer of the kind that a method expects.
+func replyTo(method string) string {
+	switch method {
+	case "event", "stream":
+		return "$-1\r\n"
+	case "create_consumer", "reset_consumer":
+		const consumer = `{"consumer":"c","query":{},"timeout_ms":1,"retry_ms":1,"tries_max":1,"checkpoint":"0"}`
+		return strings.TrimPrefix(bulks(consumer), "*1\r\n")
+	case "delete_consumer", "replay", "replay_all", "ack", "extend", "nack", "release":
+		return ":1\r\n"
+	}
+	return bulks()
+}
+
+// carryOut calls the method of the client, and returns its error.
+func (c call) carryOut(client *eventflowdb.Client) error {
+	ctx := context.Background()
+	filter := eventflowdb.Filter{
+		Types: c.Types, Tags: c.Tags, CorrelationID: c.CorrelationID, CausationID: c.CausationID,
+		Since: c.Since, Until: c.Until, Before: c.Before,
+	}
+	wait := time.Duration(c.WaitMS) * time.Millisecond
+	var err error
+	switch c.Method {
+	case "add":
+		_, err = client.AddWith(ctx, c.appendOptions(), c.Stream, c.version(), c.Events...)
+	case "add_many":
+		_, err = client.AddMany(ctx, c.appendOptions(), appendsOf(c.Appends)...)
+	case "get":
+		_, err = client.Get(ctx, c.Stream, eventflowdb.GetOptions{
+			Version: c.version(), After: c.After, Backwards: c.Backwards, Filter: filter, Limit: c.Limit, Wait: wait,
+		})
+	case "get_all":
+		_, err = client.GetAll(ctx, eventflowdb.GetAllOptions{
+			Offset: c.Offset, After: c.After, Backwards: c.Backwards, Filter: filter, Limit: c.Limit, Wait: wait,
+		})
+	case "event":
+		_, _, err = client.Event(ctx, c.ID)
+	case "stream":
+		_, _, err = client.Stream(ctx, c.Stream)
+	case "streams":
+		_, err = client.Streams(ctx, eventflowdb.StreamsOptions{After: c.After, Limit: c.Limit, Filter: filter})
+	case "types":
+		_, err = client.Types(ctx, eventflowdb.TypesOptions{After: c.After, Limit: c.Limit})
+	default:
+		return c.carryOutForConsumer(client)
+	}
+	return err
+}
+
+func (c call) carryOutForConsumer(client *eventflowdb.Client) error {
+	ctx := context.Background()
+	wait := time.Duration(c.WaitMS) * time.Millisecond
+	member := client.Consumer(c.Consumer, eventflowdb.MemberOptions{Member: c.Member, Limit: c.Limit, Wait: wait})
+	events := make([]eventflowdb.FetchedEvent, len(c.IDs))
+	for i, id := range c.IDs {
+		events[i] = eventflowdb.FetchedEvent{Event: eventflowdb.Event{ID: id}, Member: c.Member}
+	}
+	var err error
+	switch c.Method {
+	case "create_consumer":
+		_, err = client.CreateConsumer(ctx, c.Consumer, eventflowdb.ConsumerOptions{
+			Query: c.Query, After: c.After, Timeout: durationOf(c.TimeoutMS), Retry: durationOf(c.RetryMS),
+			TriesMax: triesOf(c.TriesMax),
+		})
+	case "delete_consumer":
+		err = client.DeleteConsumer(ctx, c.Consumer)
+	case "reset_consumer":
+		_, err = client.ResetConsumer(ctx, c.Consumer, c.After)
+	case "consumers":
+		_, err = client.Consumers(ctx)
+	case "parked":
+		_, err = client.Parked(ctx, c.Consumer, eventflowdb.ParkedOptions{After: c.After, Limit: c.Limit})
+	case "replay":
+		_, err = client.Replay(ctx, c.Consumer, c.IDs...)
+	case "replay_all":
+		_, err = client.ReplayAll(ctx, c.Consumer)
+	case "fetch":
+		_, err = member.Fetch(ctx)
+	case "ack":
+		_, err = member.Ack(ctx, events...)
+	case "extend":
+		err = member.Extend(ctx, events...)
+	case "nack":
+		options := eventflowdb.NackOptions{Delay: durationOf(c.DelayMS), Reason: c.Reason, Park: c.Park}
+		_, err = member.Nack(ctx, options, events...)
+	case "release":
+		_, err = member.Release(ctx, events...)
+	default:
+		err = errors.New("there is no method " + c.Method)
+	}
+	member.Close()
+	return err
+}
+
+func (c call) appendOptions() eventflowdb.AppendOptions {
+	options := eventflowdb.AppendOptions{Unless: c.Unless, Checkpoint: c.Checkpoint}
+	options.WithoutRequestID = string(c.RequestID) == "null"
+	_ = json.Unmarshal(c.RequestID, &options.RequestID)
+	return options
+}
+
+func durationOf(milliseconds *int64) time.Duration {
+	switch {
+	case milliseconds == nil:
+		return 0
+	case *milliseconds == 0:
+		return eventflowdb.NoDelay
+	}
+	return time.Duration(*milliseconds) * time.Millisecond
+}
+
+func triesOf(tries *int64) int64 {
+	switch {
+	case tries == nil:
+		return 0
+	case *tries == 0:
+		return eventflowdb.AnyTries
+	}
+	return *tries
+}
+
+func TestConsumersAreReadAsTheVectorsSay(t *testing.T) {
+	for _, vector := range readVectors(t).Consumers {
+		t.Run(vector.Name, func(t *testing.T) {
+			server := newFakeServer(t, func(words []string) string {
+				switch {
+				case words[0] != "CONSUMER":
+					return ""
+				case words[1] == "LIST":
+					return bulks(vector.JSON)
+				}
+				return strings.TrimPrefix(bulks(vector.JSON), "*1\r\n")
+			})
+			client := newClient(t, server)
+			listed, err := client.Consumers(context.Background())
+			if err != nil || len(listed) != 1 || !reflect.DeepEqual(consumerFields(t, listed[0]), vector.Consumer) {
+				t.Errorf("got  %+v, %v\nwant %v", listed, err, vector.Consumer)
+			}
+			made, err := client.CreateConsumer(context.Background(), "c", eventflowdb.ConsumerOptions{})
+			if err != nil || !reflect.DeepEqual(made, listed[0].ConsumerSummary) {
+				t.Errorf("got  %+v, %v", made, err)
+			}
+		})
+	}
+}
+
+func TestParkedEventsAreReadAsTheVectorsSay(t *testing.T) {
+	for _, vector := range readVectors(t).Parked {
+		t.Run(vector.Name, func(t *testing.T) {
+			client := newClient(t, newFakeServer(t, answering("CONSUMER", bulks(vector.JSON))))
+			parked, err := client.Parked(context.Background(), "c", eventflowdb.ParkedOptions{})
+			if err != nil || len(parked) != 1 {
+				t.Fatalf("%+v, %v", parked, err)
+			}
+			got := map[string]any{
+				"event": fieldsOf(t, parked[0].Event), "tries": float64(parked[0].Tries), "reason": parked[0].Reason,
+				"parked_at": parked[0].ParkedAt.Format(addedAtLayout),
+			}
+			if !reflect.DeepEqual(got, vector.Parked) {
+				t.Errorf("got  %v\nwant %v", got, vector.Parked)
+			}
+		})
+	}
+}
+
+// consumerFields is a consumer as JSON has it, with numbers as JSON's.
+func consumerFields(t *testing.T, status eventflowdb.ConsumerStatus) map[string]any {
+	t.Helper()
+	text, err := json.Marshal(map[string]any{
+		"consumer": status.Name, "query": status.Query, "timeout_ms": status.Timeout.Milliseconds(),
+		"retry_ms": status.Retry.Milliseconds(), "tries_max": status.TriesMax, "checkpoint": status.Checkpoint,
+		"lag": status.Lag, "lag_is_whole": status.LagIsWhole, "lag_ms": status.LagTime.Milliseconds(),
+		"in_flight": status.InFlight, "members": status.Members, "parked": status.Parked,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(text, &fields); err != nil {
+		t.Fatal(err)
+	}
+	return fields
 }
 
 func appendsOf(calls []appendCall) []eventflowdb.StreamAppend {
