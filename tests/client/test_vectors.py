@@ -22,9 +22,16 @@ from tests.system.installation import ROOT
 from .samples import STREAM
 
 VECTORS = json.loads((ROOT / "clients" / "vectors.json").read_text(encoding="utf-8"))
+RUN = {"events", "errors", "requests"}
+NOT_RUN = {"consumer_requests", "consumers", "parked"}
+"""Those of consumers, which the clients in Go and TypeScript run: these clients have none."""
+LOOK_UPS = ("event", "stream")
+"""Methods whose reply may be null."""
 KINDS: dict[str, type[EventflowError]] = {
     "concurrency": errors.WrongExpectedVersion,
     "unless_matched": errors.UnlessMatched,
+    "not_held": errors.NotHeld,
+    "no_such_consumer": errors.NoSuchConsumer,
     "request_conflict": errors.RequestConflict,
     "invalid_argument": errors.InvalidArgument,
     "not_authenticated": errors.NotAuthenticated,
@@ -39,7 +46,7 @@ KINDS: dict[str, type[EventflowError]] = {
 class Recorder:
     """Connections of any of the clients: keeps what is asked, and gives one reply."""
 
-    def __init__(self, reply: list[Reply]) -> None:
+    def __init__(self, reply: Reply) -> None:
         self.reply = reply
         self.words: tuple[bytes, ...] = ()
 
@@ -62,19 +69,19 @@ class TwistedRecorder(Recorder):
         return succeed(self.reply)
 
 
-def _with_blocking(reply: list[Reply], method: str, *args: Any, **options: Any) -> tuple[tuple[bytes, ...], Any]:
+def _with_blocking(reply: Reply, method: str, *args: Any, **options: Any) -> tuple[tuple[bytes, ...], Any]:
     recorder: Any = BlockingRecorder(reply)
     given = getattr(blocking_client.EventflowClient(recorder), method)(*args, **options)
     return recorder.words, given
 
 
-def _with_asyncio(reply: list[Reply], method: str, *args: Any, **options: Any) -> tuple[tuple[bytes, ...], Any]:
+def _with_asyncio(reply: Reply, method: str, *args: Any, **options: Any) -> tuple[tuple[bytes, ...], Any]:
     recorder: Any = AsyncioRecorder(reply)
     given = asyncio.run(getattr(asyncio_client.EventflowClient(recorder), method)(*args, **options))
     return recorder.words, given
 
 
-def _with_twisted(reply: list[Reply], method: str, *args: Any, **options: Any) -> tuple[tuple[bytes, ...], Any]:
+def _with_twisted(reply: Reply, method: str, *args: Any, **options: Any) -> tuple[tuple[bytes, ...], Any]:
     recorder: Any = TwistedRecorder(reply)
     given: list[Any] = []
     getattr(twisted_client.EventflowClient(recorder, Clock()), method)(*args, **options).addCallback(given.append)
@@ -87,12 +94,16 @@ every_client = pytest.mark.parametrize(
 )
 
 
+def test_every_part_of_the_vectors_is_run_or_named() -> None:
+    assert VECTORS.keys() == RUN | NOT_RUN
+
+
 @every_client
 @pytest.mark.parametrize("vector", VECTORS["requests"], ids=lambda vector: vector["name"])
 def test_a_call_is_sent_as_the_vector_says(use: Use, vector: dict[str, Any]) -> None:
     call = _with_values(vector["call"])
     method = call.pop("method")
-    words, _ = use([], method, **call)
+    words, _ = use(None if method in LOOK_UPS else [], method, **call)
     assert words[0] == vector["command"].encode()
     arguments = [json.loads(word) for word in words[1:]]
     for argument in arguments:
@@ -105,6 +116,8 @@ def test_a_call_is_sent_as_the_vector_says(use: Use, vector: dict[str, Any]) -> 
 def _with_values(call: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a call, with our classes where the vector has objects."""
     values = dict(call)
+    if "id" in call:
+        values["event_id"] = values.pop("id")
     if "events" in call:
         values["events"] = [NewEvent(**{**event, "tags": tuple(event.get("tags", ()))}) for event in call["events"]]
     if "unless" in call:
@@ -132,5 +145,5 @@ def test_an_error_is_of_the_kind_that_the_vector_says(vector: dict[str, Any]) ->
         assert type(error) not in KINDS.values()
     else:
         assert type(error) is KINDS[vector["kind"]]
-    for name in ("stream", "expected", "actual", "unless", "event"):
+    for name in ("stream", "expected", "actual", "unless", "event", "consumer"):
         assert getattr(error, name, None) == vector.get(name)

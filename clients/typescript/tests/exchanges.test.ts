@@ -9,30 +9,106 @@ import * as consumers from "../src/consumers.js";
 import * as exchanges from "../src/exchanges.js";
 import * as reads from "../src/reads.js";
 import { eventJson, STREAM } from "./fake-server.js";
-import { FRESH_ULID, newEvent, recordedEvent, ULID, vectors } from "./vectors.js";
+import {
+  consumerQuery,
+  consumerStatus,
+  FRESH_ULID,
+  newEvent,
+  parkedEvent,
+  recordedEvent,
+  terms,
+  ULID,
+  vectors,
+} from "./vectors.js";
 
 const CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-function exchangeOf(call: (typeof vectors.requests)[number]["call"]): exchanges.Exchange<unknown> {
-  const { method, stream = "", version, limit, offset, after, wait_ms: waitMs, events = [] } = call;
-  const options = { unless: call.unless, requestId: call.request_id };
+type Call = (typeof vectors.requests)[number]["call"];
+type ConsumerCall = (typeof vectors.consumer_requests)[number]["call"];
+
+/** ADD or ADDMANY. */
+function appendOf(call: Call | ConsumerCall): exchanges.Exchange<unknown> {
+  const { method, stream = "", version, events = [], checkpoint } = call;
+  const options = { unless: call.unless, requestId: call.request_id, checkpoint };
+  if (method === "add") {
+    return appends.add(stream, version!, events.map(newEvent), options);
+  }
+  const parts = call.appends!.map((part) => ({ ...part, events: part.events.map(newEvent) }));
+  return appends.addMany(parts, options);
+}
+
+function exchangeOf(call: Call): exchanges.Exchange<unknown> {
+  const { method, stream = "", limit, offset, after, wait_ms: waitMs } = call;
+  const { since, until, before, backwards } = call;
+  const filter = { ...terms(call), since, until, after, before, backwards };
   switch (method) {
     case "add":
-      return appends.add(stream, version!, events.map(newEvent), options);
     case "add_many":
-      return appends.addMany(
-        call.appends!.map((part) => ({ ...part, events: part.events.map(newEvent) })),
-        options,
-      );
+      return appendOf(call);
     case "get":
-      return reads.get(stream, { version: version as number | undefined, limit, waitMs });
+      return reads.get(stream, { ...filter, version: call.version as number | undefined, limit, waitMs });
     case "get_all":
-      return reads.getAll({ offset, after, limit, waitMs });
+      return reads.getAll({ ...filter, offset, limit, waitMs });
+    case "event":
+      return reads.event(call.id!);
+    case "stream":
+      return reads.stream(stream);
+    case "streams":
+      return reads.streams({ ...terms(call), after, limit });
+    case "types":
+      return reads.types({ after, limit });
   }
 }
 
+function consumerExchangeOf(call: ConsumerCall): exchanges.Exchange<unknown> {
+  const { method, consumer = "", member = "", after, limit, ids = [] } = call;
+  switch (method) {
+    case "add":
+    case "add_many":
+      return appendOf(call);
+    case "create_consumer":
+      return consumers.createConsumer(consumer, {
+        query: call.query && consumerQuery(call.query),
+        after,
+        timeoutMs: call.timeout_ms,
+        retryMs: call.retry_ms,
+        triesMax: call.tries_max,
+      });
+    case "delete_consumer":
+      return consumers.deleteConsumer(consumer);
+    case "reset_consumer":
+      return consumers.resetConsumer(consumer, after);
+    case "consumers":
+      return consumers.listConsumers;
+    case "parked":
+      return consumers.parked(consumer, { after, limit });
+    case "replay":
+      return consumers.replay(consumer, ids);
+    case "replay_all":
+      return consumers.replay(consumer);
+    case "fetch":
+      return consumers.fetch(consumer, member, limit!, call.wait_ms!);
+    case "ack":
+      return consumers.ack(consumer, member, ids);
+    case "extend":
+      return consumers.extend(consumer, member, ids);
+    case "nack":
+      return consumers.nack(consumer, member, ids, { delayMs: call.delay_ms, reason: call.reason, park: call.park });
+    case "release":
+      return consumers.release(consumer, member, ids);
+  }
+}
+
+test("every part of the vectors is run", () => {
+  const parts = ["events", "errors", "requests", "consumer_requests", "consumers", "parked"];
+  assert.deepEqual(Object.keys(vectors), parts);
+});
+
 /** The argument as the vectors have it: with the words for a fresh ULID where the client has made one. */
 function sent(word: string, given: string | null | undefined): unknown {
+  if (word === "LIST") {
+    return word;
+  }
   const argument = JSON.parse(word) as { request_id?: string };
   if (given === undefined && ULID.test(argument.request_id ?? "")) {
     argument.request_id = FRESH_ULID;
@@ -40,9 +116,13 @@ function sent(word: string, given: string | null | undefined): unknown {
   return argument;
 }
 
-for (const { name, command, argument, call } of vectors.requests) {
+const requests = [
+  ...vectors.requests.map((vector) => ({ ...vector, exchange: () => exchangeOf(vector.call) })),
+  ...vectors.consumer_requests.map((vector) => ({ ...vector, exchange: () => consumerExchangeOf(vector.call) })),
+];
+for (const { name, command, argument, call, exchange } of requests) {
   test(`a request is a command and one JSON argument: ${name}`, () => {
-    const { words } = exchangeOf(call);
+    const { words } = exchange();
     assert.equal(words[0], command);
     assert.deepEqual(
       words.slice(1).map((word) => sent(word, call.request_id)),
@@ -66,6 +146,22 @@ test("every append gets a request id of its own, a ULID of now", () => {
 for (const { name, json, event } of vectors.events) {
   test(`a record is read into an event: ${name}`, () => {
     assert.deepEqual(reads.getAll().decode([json]), [recordedEvent(event)]);
+  });
+}
+
+for (const { name, json, consumer } of vectors.consumers) {
+  test(`a consumer is read with its figures: ${name}`, () => {
+    const status = consumerStatus(consumer);
+    assert.deepEqual(consumers.listConsumers.decode([json]), [status]);
+    const { lag, isLagWhole, lagMs, inFlight, members, parked, ...summary } = status;
+    assert.ok([lag, isLagWhole, lagMs, inFlight, members, parked].every((figure) => figure !== undefined));
+    assert.deepEqual(consumers.createConsumer("c").decode(json), summary);
+  });
+}
+
+for (const { name, json, parked } of vectors.parked) {
+  test(`a parked event is read: ${name}`, () => {
+    assert.deepEqual(consumers.parked("c").decode([json]), [parkedEvent(parked)]);
   });
 }
 

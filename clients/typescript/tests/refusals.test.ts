@@ -10,6 +10,8 @@ import { vectors } from "./vectors.js";
 const CLASS_BY_KIND: Record<string, abstract new (...args: never[]) => errors.EventflowError> = {
   concurrency: errors.WrongExpectedVersion,
   unless_matched: errors.UnlessMatched,
+  not_held: errors.NotHeld,
+  no_such_consumer: errors.NoSuchConsumer,
   request_conflict: errors.RequestConflict,
   invalid_argument: errors.InvalidArgument,
   not_authenticated: errors.NotAuthenticated,
@@ -21,7 +23,7 @@ const CLASS_BY_KIND: Record<string, abstract new (...args: never[]) => errors.Ev
 };
 const OTHERS = [errors.EventflowError, errors.CommandRefused, errors.UnknownRefusal];
 
-for (const { name, text, kind, stream, expected, actual, unless, event } of vectors.errors) {
+for (const { name, text, kind, stream, expected, actual, unless, event, consumer } of vectors.errors) {
   test(`an error reply becomes an error: ${name}`, () => {
     const error = errorOf(text);
     const classes = kind === "other" ? OTHERS : [CLASS_BY_KIND[kind]];
@@ -35,6 +37,9 @@ for (const { name, text, kind, stream, expected, actual, unless, event } of vect
     }
     if (error instanceof errors.UnlessMatched) {
       assert.deepEqual({ ...error }, { ...error, unless, event });
+    }
+    if (error instanceof errors.NotHeld) {
+      assert.deepEqual({ ...error }, { ...error, consumer, event });
     }
     assert.equal(error instanceof errors.ConditionFailed, text.startsWith("CONCURRENCY"));
   });
