@@ -401,3 +401,29 @@ func TestLiveMembersShareTheWorkOverConnectionsThatBreakAndEachStreamStaysInOrde
 	}
 	deleteConsumer(t, client, name)
 }
+
+func TestLiveExampleOfTheReadmeWritesAnInvoice(t *testing.T) {
+	client := eventflowdb.New(liveOptions(t))
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := writeInvoices(ctx, client); err != nil {
+			t.Error(err)
+		}
+	})
+	stream := newStream()
+	order := add(t, client, stream, 0, eventflowdb.NewEvent{Type: "OrderPlaced", Data: "1"})
+	options := eventflowdb.GetOptions{Version: 1, Wait: 30 * time.Second}
+	invoices, err := client.Get(context.Background(), stream, options)
+	if err != nil || len(invoices) != 1 || invoices[0].Data != "1" || invoices[0].CausationID != order[0].ID {
+		t.Errorf("%+v, %v", invoices, err)
+	}
+	// The reply to the append may be under way, which is acked.
+	for status, _ := statusOf(t, client, "write-invoices"); status.Lag > 0; status, _ = statusOf(t, client, "write-invoices") {
+	}
+	cancel()
+	group.Wait()
+	deleteConsumer(t, client, "write-invoices")
+}

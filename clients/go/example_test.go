@@ -41,3 +41,37 @@ func Example() {
 		fmt.Println(event.Position, event.Stream, event.Version, event.Type)
 	}
 }
+
+func ExampleClient_Consumer() {
+	client := eventflowdb.New(eventflowdb.Options{})
+	defer client.Close()
+	if err := writeInvoices(context.Background(), client); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// writeInvoices is an example of the README.
+func writeInvoices(ctx context.Context, client *eventflowdb.Client) error {
+	orders := eventflowdb.ConsumerQuery{Types: []string{"OrderPlaced"}}
+	_, err := client.CreateConsumer(ctx, "write-invoices", eventflowdb.ConsumerOptions{Query: orders})
+	if err != nil {
+		return err
+	}
+	consumer := client.Consumer("write-invoices", eventflowdb.MemberOptions{})
+	for event, err := range consumer.Events(ctx) {
+		if err != nil {
+			return err
+		}
+		invoice := eventflowdb.NewEvent{Type: "InvoiceWritten", Data: event.Data, CausationID: event.ID}
+		// Stored and acked in one step, or neither.
+		options := eventflowdb.AppendOptions{Checkpoint: consumer.Checkpoint(event)}
+		_, err := client.AddWith(ctx, options, event.Stream, eventflowdb.AnyVersion, invoice)
+		if errors.Is(err, eventflowdb.ErrNotHeld) {
+			continue // its time was over: it is with another member, or done
+		}
+		if err != nil {
+			return err // it was not acked, and comes again
+		}
+	}
+	return nil // ctx is over
+}

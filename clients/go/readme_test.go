@@ -6,11 +6,17 @@ import (
 	"testing"
 )
 
-func TestExampleOfTheReadmeIsTheOneThatIsCompiled(t *testing.T) {
-	program := bodyOf(t, "README.md", "func main() {\n")
-	example := bodyOf(t, "example_test.go", "func Example() {\n")
-	if program != example {
-		t.Errorf("README.md has\n%s\nexample_test.go has\n%s", program, example)
+func TestExamplesOfTheReadmeAreThoseThatAreCompiled(t *testing.T) {
+	const invoices = "func writeInvoices(ctx context.Context, client *eventflowdb.Client) error {\n"
+	for beginning, compiled := range map[string]string{
+		"func main() {\n": "func Example() {\n",
+		invoices:          invoices,
+	} {
+		program := bodyOf(t, "README.md", beginning)
+		example := bodyOf(t, "example_test.go", compiled)
+		if program != example {
+			t.Errorf("README.md has\n%s\nexample_test.go has\n%s", program, example)
+		}
 	}
 }
 
