@@ -429,6 +429,27 @@ func TestNothingComesBehindAnEventOfItsStreamThatFailedUntilItCameAgain(t *testi
 	}
 }
 
+func TestEventsBehindOneThatFailedForTheLastTimeComeAgain(t *testing.T) {
+	// The server has parked the first one, and does not give it out again.
+	client := newClient(t, newFakeServer(t, newMemberServer(pageOf(1, 2), pageOf(2)).answer))
+	consumer := client.Consumer("c", eventflowdb.MemberOptions{})
+	var got []int
+	for event, err := range consumer.Events(context.Background()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, int(event.Position)); len(got) == 2 {
+			break
+		}
+		if _, err := consumer.Nack(context.Background(), eventflowdb.NackOptions{}, event); err != nil {
+			t.Error(err)
+		}
+	}
+	if !slices.Equal(got, []int{1, 2}) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestEventsBehindOneThatIsParkedComeOn(t *testing.T) {
 	client := newClient(t, newFakeServer(t, newMemberServer(pageOf(1, 2)).answer))
 	consumer := client.Consumer("c", eventflowdb.MemberOptions{})
