@@ -139,8 +139,9 @@ class GroupCommitWriter:
             self._tell(waiting, outcome)
         if is_last:
             self._rest()
-        if has_stored and self._notices.has_watchers:
-            self._notices.log_grew(streams_of(outcomes))
+        if has_stored:
+            # Told even where nobody watches: what readers share of an earlier state is out of date.
+            self._notices.log_grew(streams_of(outcomes) if self._notices.has_watchers else ())
 
     def _tell(self, waiting: _Waiting, outcome: Outcome) -> None:
         try:

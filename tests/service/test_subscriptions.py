@@ -731,6 +731,26 @@ def test_after_unsubscribe_comes_nothing_more(server: SteppedServer) -> None:
     assert not server.notices.has_watchers
 
 
+@pytest.mark.parametrize("filters", [{}, {"types": ["tested"]}])
+def test_what_one_found_missing_is_not_missing_for_the_next_after_appends_that_nobody_watched(
+    server: SteppedServer, filters: dict[str, Any]
+) -> None:
+    history = query(offset=ZERO, **filters)
+    stored(server, STREAM, 0, "a")
+    first = subscribed(server, history)
+    server.read()
+    assert len(received(first)) == 1
+    first.send(unsubscribe())
+    first.take()
+    assert not server.notices.has_watchers
+    stored(server, STREAM, 1, "b")
+    second = server.connect()
+    second.send(subscribe(history))
+    server.read()
+    _, *messages = read_replies(second.take())
+    assert [json.loads(payload)["position"] for _, _, payload in messages] == [1, 2]
+
+
 def test_a_page_that_was_read_for_one_that_has_ended_meanwhile_is_dropped(server: SteppedServer) -> None:
     server.hold(STREAM, 2)
     history = query(offset=ZERO)
