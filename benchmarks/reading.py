@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks import servers, workloads
 from benchmarks.conditions import ACCOUNT_EVENTS, RARE_EVENTS
+from benchmarks.connections import connect, receive, receive_lines, request
 from benchmarks.workloads import EVENT
 
 Query = Mapping[str, object]
@@ -24,11 +25,9 @@ SUBSCRIBERS = 1000
 _MESSAGE_LINES = 7
 """Line breaks of a message: an array of three bulk strings."""
 _CONFIRMATION_LINES = 6
-_RECEIVED_BYTES = 1 << 20
 _LATENCY_APPENDS = 500
 _FANOUT_APPENDS = 20
 _FILTERED_READS = 200
-_SILENCE_SECONDS_MAX = 60.0
 _ZERO_ID = "0" * 26
 
 
@@ -58,12 +57,12 @@ def measure(folder: Path, events: int, rounds: int) -> None:
 
 def _filtered_ms(port: int, query: Query) -> float:
     """The median time of one read."""
-    request, taken = _request("GETALL", json.dumps(query)), []
-    with _connect(port) as connection:
+    question, taken = request("GETALL", json.dumps(query)), []
+    with connect(port) as connection:
         for _ in range(_FILTERED_READS):
             began = time.perf_counter()
-            connection.sendall(request)
-            _receive_array(connection, RARE_EVENTS)
+            connection.sendall(question)
+            receive_lines(connection, 1 + 2 * RARE_EVENTS)
             taken.append(time.perf_counter() - began)
     return 1000 * statistics.median(taken)
 
@@ -75,20 +74,20 @@ def _catch_up(port: int, query: Query) -> float:
     with _subscriber(port, {"offset": _ZERO_ID, **query}) as connection:
         missing = events * _MESSAGE_LINES
         while missing > 0:
-            missing -= _receive(connection).count(b"\n")
+            missing -= receive(connection).count(b"\n")
     return events / (time.perf_counter() - began)
 
 
 def _live_ms(port: int, query: Query) -> float:
     """By how much the message comes after the reply to the writer, or before it."""
     delays: list[float] = []
-    with _subscriber(port, query) as subscriber, _connect(port) as writer:
+    with _subscriber(port, query) as subscriber, connect(port) as writer:
         for _ in range(_LATENCY_APPENDS):
             writer.sendall(_add())
             arrived: dict[socket.socket, float] = {}
             while len(arrived) < 2:
                 for connection in select.select([subscriber, writer], [], [])[0]:
-                    _receive(connection)
+                    receive(connection)
                     arrived[connection] = time.perf_counter()
             delays.append(arrived[subscriber] - arrived[writer])
     return 1000 * statistics.median(delays)
@@ -97,7 +96,7 @@ def _live_ms(port: int, query: Query) -> float:
 def _fanout_ms(port: int, query_of: Callable[[int], Query]) -> float:
     """The median time from sending an append until the last subscriber has its message."""
     taken: list[float] = []
-    with ExitStack() as open_, _connect(port) as writer:
+    with ExitStack() as open_, connect(port) as writer:
         poll = select.epoll()
         subscribers: dict[int, socket.socket] = {}
         for number in range(SUBSCRIBERS):
@@ -110,18 +109,18 @@ def _fanout_ms(port: int, query_of: Callable[[int], Query]) -> float:
             missing = set(subscribers)
             while missing:
                 for descriptor, _ in poll.poll():
-                    _receive(subscribers[descriptor])
+                    receive(subscribers[descriptor])
                     missing.discard(descriptor)
             taken.append(time.perf_counter() - began)
-            _receive(writer)
+            receive(writer)
         poll.close()
     return 1000 * statistics.median(taken)
 
 
 def _subscriber(port: int, query: Query) -> socket.socket:
     """A connection that has subscribed; its confirmation has come, and history may have come with it."""
-    connection = _connect(port)
-    connection.sendall(_request("SUBSCRIBE", json.dumps(query)))
+    connection = connect(port)
+    connection.sendall(request("SUBSCRIBE", json.dumps(query)))
     head = b""
     while head.count(b"\n") < _CONFIRMATION_LINES:
         head += connection.recv(1)
@@ -130,34 +129,8 @@ def _subscriber(port: int, query: Query) -> socket.socket:
     return connection
 
 
-def _connect(port: int) -> socket.socket:
-    return socket.create_connection((servers.HOST, port), _SILENCE_SECONDS_MAX)
-
-
 def _add() -> bytes:
-    return _request("ADD", json.dumps({"stream": str(uuid.uuid4()), "version": 0, "events": [EVENT]}))
-
-
-def _request(*words: str) -> bytes:
-    pieces = [b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in words]
-    return b"*%d\r\n%b" % (len(words), b"".join(pieces))
-
-
-def _receive(connection: socket.socket) -> bytes:
-    data = connection.recv(_RECEIVED_BYTES)
-    if not data:
-        raise SystemExit("the server closed a connection")
-    return data
-
-
-def _receive_array(connection: socket.socket, count: int) -> None:
-    """Take an array of so many events."""
-    missing = 1 + 2 * count
-    while missing > 0:
-        data = _receive(connection)
-        missing -= data.count(b"\n")
-    if missing:
-        raise SystemExit(f"the server sent other than {count} events")
+    return request("ADD", json.dumps({"stream": str(uuid.uuid4()), "version": 0, "events": [EVENT]}))
 
 
 def _print(what: str, figures: list[float], unit: str) -> None:
