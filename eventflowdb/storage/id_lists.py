@@ -100,6 +100,15 @@ def of_log(environment: Environment, txn: Any, is_backwards: bool) -> Seek:
     return last_to if is_backwards else first_from
 
 
+def last_of_log(environment: Environment, txn: Any, first: bytes, count: int) -> bytes:
+    """The id of the last of so many events from the event `first` on; only keys are walked over."""
+    cursor = txn.cursor(environment.log)
+    keys = cursor.iternext(keys=True, values=False) if cursor.set_key(first) else ()
+    for key in islice(keys, count - 1, None):
+        return bytes(key)
+    raise CorruptRecord("the log ends before its head says; restore from a backup")
+
+
 def of_term(environment: Environment, txn: Any, term: bytes, is_backwards: bool) -> Seek:
     """The events of a type or tag, given as its key in `terms`."""
     number = txn.get(term, db=environment.terms)

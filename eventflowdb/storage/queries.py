@@ -4,10 +4,11 @@ Theory of operation. The number of events stands before them in a reply, so all 
 leaves: in slices, each in a short transaction, on and on until the limit is met or the range is through. The range
 ends at the head of the first slice, and indexes only grow at their ends, so that all slices see the same. The first
 ids that were found are kept; beyond so many the same search finds them again while the reply goes out. Where a range
-has no other condition its length is known from positions or versions, and nothing is searched.
+has no other condition its length is known from positions or versions, and nothing is searched, but for pages with a
+cursor backwards.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -36,6 +37,18 @@ class Page(NamedTuple):
     chunk: Chunk
     cursor: bytes | None
     head_id: bytes
+
+
+class _Range(NamedTuple):
+    """What is to be read of a range (None: it is empty), and the id to go on after, as in Page."""
+
+    span: Span | None
+    cursor: bytes | None
+
+
+_Measured = tuple[Span | None, int, Callable[[int], bytes]]
+"""What is to be read of a range; how many events there are in it; and the id of the last of so many of them."""
+_NOTHING_THERE: _Measured = (None, 0, lambda _events: b"")
 
 
 @contextmanager
@@ -78,9 +91,8 @@ class QueryRead:
             self._begin()
         if self._selection is None:
             return self._page(NOTHING)
-        if not (self._may_stop or self._query.has_terms):
-            span = self._measure(self._selection)
-            return self._page(NOTHING if span is None else self._store.read_on(span, bounds))
+        if not (self._query.has_terms or (self._may_stop and self._query.is_backwards)):
+            return self._range_page(self._selection, bounds)
         is_through = self._search(self._selection, steps)
         if is_through or self._count == self._wanted or (self._may_stop and self._steps_left <= 0):
             return self._end(self._selection, bounds, is_through=is_through)
@@ -92,7 +104,7 @@ class QueryRead:
         if self._selection is None:
             return 0, True
         if not self._query.has_terms:
-            span = self._measure(self._selection)
+            span = self._measure(self._selection).span
             return 0 if span is None else span.remaining, True
         is_through = self._search(self._selection, steps)
         return self._count, is_through
@@ -142,36 +154,50 @@ class QueryRead:
     def _page(self, chunk: Chunk, cursor: bytes | None = None) -> Page:
         return Page(chunk, cursor, self._head_id)
 
-    def _measure(self, selection: Selection) -> Span | None:
-        """The span of a range without further conditions, whose length needs no search; None: it is empty."""
+    def _range_page(self, selection: Selection, bounds: ReadBounds) -> Page:
+        """A page of a range without further conditions: what it holds is measured, not searched."""
+        span, cursor = self._measure(selection)
+        return self._page(NOTHING if span is None else self._store.read_on(span, bounds), cursor)
+
+    def _measure(self, selection: Selection) -> _Range:
+        """What a range without further conditions holds, as much of it as is wanted."""
         with reading(self._environment) as txn:
             if selection.query.stream is None:
-                span, count = self._measure_log(txn, selection)
+                span, count, last_of = self._measure_log(txn, selection)
             else:
-                span, count = self._measure_stream(txn, selection)
-        if count > 0 and self._query.is_backwards:
-            return SearchSpan(selection, b"", selection.first, self._limited(count))
-        return span
+                span, count, last_of = self._measure_stream(txn, selection)
+            if span is None:
+                return _Range(None, None)
+            if self._query.is_backwards:
+                return _Range(SearchSpan(selection, b"", selection.first, span.remaining), None)
+            return _Range(span, last_of(span.remaining) if self._may_stop and span.remaining < count else None)
 
-    def _measure_stream(self, txn: Any, selection: Selection) -> tuple[Span | None, int]:
+    def _measure_stream(self, txn: Any, selection: Selection) -> _Measured:
         ids = StreamIds(self._environment, txn, selection.number, selection.stream_count, is_backwards=False)
         begin = ids.version_from(selection.low)
         count = ids.version_from(id_beyond(selection.high, is_backwards=False)) - begin
         if count <= 0:
-            return None, 0
-        return StreamSpan(selection.number, selection.query.stream or "", begin, self._limited(count)), count
+            return _NOTHING_THERE
+        span = StreamSpan(selection.number, selection.query.stream or "", begin, self._limited(count))
+        return span, count, lambda events: ids.id_at(begin + events - 1)
 
-    def _measure_log(self, txn: Any, selection: Selection) -> tuple[Span | None, int]:
+    def _measure_log(self, txn: Any, selection: Selection) -> _Measured:
         first = id_lists.of_log(self._environment, txn, is_backwards=False)(selection.low)
         last = id_lists.of_log(self._environment, txn, is_backwards=True)(selection.high)
         if first is None or last is None or first > last:
-            return None, 0
+            return _NOTHING_THERE
         count = self._position(txn, last) - self._position(txn, first) + 1
-        return LogSpan(first, self._limited(count)), count
+        span = LogSpan(first, self._limited(count))
+        return span, count, lambda events: id_lists.last_of_log(self._environment, txn, first, events)
 
     def _position(self, txn: Any, key: bytes) -> int:
         stored = txn.get(key, db=self._environment.log)
         return position_of(load_record(stored, f"the record of event {id_text(key)}"))
 
     def _limited(self, count: int) -> int:
-        return count if self._limit is None else min(count, self._limit)
+        bounds = [count]
+        if self._limit is not None:
+            bounds.append(self._limit)
+        if self._may_stop:
+            bounds.append(SEARCH_PAGE_STEPS_MAX)
+        return min(bounds)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from eventflowdb.errors import CorruptRecord, StorageFailed
 from eventflowdb.events import Append, NewEvent
@@ -45,6 +46,8 @@ TYPES = ["opened", "moved", "closed"]
 TAGS = ["a", "b", "c"]
 RARE = ["seldom", "never"]
 SMALL = ReadBounds(2, 1 << 20)
+each_range = pytest.mark.parametrize("query", [Query(), Query(STREAM), Query(types=("tested",))])
+each_direction = pytest.mark.parametrize("is_backwards", [False, True])
 STEPS_MAX = 20_000
 """No read of these tests takes so many steps: one that does will not end."""
 
@@ -287,12 +290,25 @@ def test_a_page_ends_at_the_bound_of_its_search(store: LmdbStore) -> None:
     assert selected(store, query, 10) == records[-1:]
 
 
-def test_a_limit_that_is_met_by_the_last_match_is_the_end(store: LmdbStore) -> None:
+@each_range
+@each_direction
+def test_a_limit_that_is_met_by_the_last_match_is_the_end(store: LmdbStore, query: Query, is_backwards: bool) -> None:
     stored(store, append_of(STREAM, 0, "a", "b"))
-    for is_backwards in (False, True):
-        query = Query(types=("tested",), is_backwards=is_backwards)
-        assert found(QueryRead(store, query, 2, may_stop=True)).cursor is None
-        assert found(QueryRead(store, query, 1, may_stop=True)).cursor == log_keys(store)[is_backwards]
+    query = replace(query, is_backwards=is_backwards)
+    assert found(QueryRead(store, query, 2, may_stop=True)).cursor is None
+    assert found(QueryRead(store, query, 1, may_stop=True)).cursor == log_keys(store)[is_backwards]
+
+
+@each_range
+@each_direction
+def test_a_page_without_a_limit_ends_at_the_same_bound_whatever_is_asked_for(
+    store: LmdbStore, query: Query, is_backwards: bool
+) -> None:
+    records = stored(store, append_of(STREAM, 0, *["x"] * (SEARCH_PAGE_STEPS_MAX + 2)))
+    page = found(QueryRead(store, replace(query, is_backwards=is_backwards), None, may_stop=True))
+    whole = records[::-1] if is_backwards else records
+    assert read_to_end(store, page.chunk, CHUNK) == whole[:SEARCH_PAGE_STEPS_MAX]
+    assert page.cursor == id_of(whole[SEARCH_PAGE_STEPS_MAX - 1])
 
 
 def test_many_events_of_one_millisecond_are_told_apart_by_their_records(store: LmdbStore, clock: Clock) -> None:
