@@ -171,16 +171,19 @@ _FIELDS = {
 }
 """What may be asked for, and what goes with it."""
 _ALL_FIELDS = tuple(dict.fromkeys(name for names in _FIELDS.values() for name in names))
-_LIST = re.compile(rb"\s*list\s*", re.IGNORECASE)
+_WORD = re.compile(rb"\s*([a-z]+)\s*", re.IGNORECASE)
 _ENDS = {"beginning": BEGINNING, "end": None}
 _encode = msgspec.json.Encoder().encode
 
 
 def decode_consumer(text: bytes) -> ConsumerCommand:
     """The argument of CONSUMER: JSON, or the word LIST."""
-    if _LIST.fullmatch(text):
-        return ListConsumers()
-    return CONSUMER.decode(text)
+    word = _WORD.fullmatch(text)
+    if word is None:
+        return CONSUMER.decode(text)
+    if word[1].upper() != b"LIST":
+        raise InvalidArgument(f"expected LIST or a JSON object, got {shortened(word[1].decode())}")
+    return ListConsumers()
 
 
 def _check_consumer(value: ConsumerArgument, _size_bytes: int) -> ConsumerCommand:
