@@ -99,6 +99,23 @@ BATCH_BYTES_MAX = 32 * MIB
 """A write transaction takes appends until their arguments add up to so much."""
 STAGING_WAIT_SECONDS_MAX = 0.002
 """So long at most the reactor's thread stands back while a batch is staged."""
+DEFERRED_BATCHES_MAX = 256
+DEFERRED_BYTES_MAX = 2 * MIB
+"""So much that is on disk may wait to be seen by reads, while nobody reads."""
+DEFERRED_SECONDS_MAX = 0.01
+"""And so long."""
+EAGER_SECONDS = 0.1
+"""After a read had to ask for what was not to be seen yet, everything is seen at once for so long."""
+DEFERRED_RESERVE_BYTES = 16 * MIB
+"""It waits only where the data file has so much room already: then it cannot fail for want of it."""
+CHECKPOINT_COMMITS_MAX = 1024
+"""After so many commits of LMDB the data file is flushed: until then none of the pages they free is used again."""
+CHECKPOINT_JOURNAL_BYTES_MAX = 8 * MIB
+"""The same for so much of the journal: a start after a crash makes its changes again."""
+JOURNAL_GROWTH_BYTES = 1 * MIB
+"""A file of the journal is made longer by up to so much at once; a flush is dearest where a file grows."""
+REPEATED_BYTES_MAX = 4 * MIB
+"""At a start after a crash so much is made again in one transaction."""
 CONNECTION_APPENDS_MAX = 1024
 CONNECTION_APPEND_BYTES_MAX = 4 * MIB
 """Appends of one connection under way at once; a single larger one is still taken, alone."""

@@ -8,6 +8,7 @@ fork, is looked at and closed there, and opened in `startService`.
 import os
 import socket
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 from twisted.application.service import IService, Service
@@ -40,6 +41,7 @@ from eventflowdb.service.verification import Checks, start_process
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.folder import DataFolder
 from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.transactions import run_here
 from eventflowdb.transport.listening import bind, fit_clients
 from eventflowdb.transport.resp import RespFactory
 from eventflowdb.transport.uvloop_port import UvloopPort, find_uvloop, install_reactor
@@ -77,9 +79,14 @@ def makeService(options: Options) -> IService:
         raise SystemExit(f"eventflowdb: {refusal}") from None
 
 
-def open_store(settings: Settings) -> LmdbStore:
-    """The store in the folder of the settings."""
-    return LmdbStore.open(settings.data, map_size=settings.map_size, min_free_bytes=settings.min_free_bytes)
+def open_store(settings: Settings, elsewhere: Callable[[Callable[[], None]], object] = run_here) -> LmdbStore:
+    """The store in the folder of the settings. elsewhere: see LmdbStore.open."""
+    return LmdbStore.open(
+        settings.data,
+        map_size=settings.map_size,
+        min_free_bytes=settings.min_free_bytes,
+        elsewhere=elsewhere,
+    )
 
 
 class EventflowService(Service):
@@ -100,11 +107,14 @@ class EventflowService(Service):
 
         self._reactor: Any = cast(Any, reactor)
         settings = self._settings
-        self._store = open_store(settings)
+        self._checkpoint_thread = ThreadPool(0, 1, "eventflowdb checkpoints")
+        self._store = open_store(settings, self._checkpoint_thread.callInThread)
         self._commit_thread = ThreadPool(1, 1, "eventflowdb commits")
         self._read_threads = ThreadPool(0, READ_THREADS_MAX, "eventflowdb reads")
         notices = Notices(self._reactor)
-        self._writer = GroupCommitWriter(self._store, self._commit_thread, self._reactor, self._storage_failed, notices)
+        self._writer = GroupCommitWriter(
+            self._store, self._commit_thread, self._reactor, self._storage_failed, notices, deferring=self._reactor
+        )
         self._estimates = Estimates(self._count, settings.count_interval, self._reactor)
         reads = Reads(self._store, off_thread(self._reactor, self._read_threads))
         database = Database(self._store, self._writer, reads, self._estimates, notices)
@@ -145,6 +155,7 @@ class EventflowService(Service):
 
     def _begin(self) -> None:
         self._commit_thread.start()
+        self._checkpoint_thread.start()
         self._read_threads.start()
         self._estimates.start()
         self._idle_timeout.start()
@@ -175,6 +186,7 @@ class EventflowService(Service):
         await self._estimates.stop()
         self._read_threads.stop()
         self._commit_thread.stop()
+        self._checkpoint_thread.stop()
         self._store.close()
         self._folder.release()
         self._log.info("EventflowDB has stopped")

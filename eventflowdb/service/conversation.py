@@ -91,6 +91,8 @@ class Conversation:
         """What was sent since the client ceased to take it."""
         self._is_paused = False
         self._is_advancing = False
+        self._is_freshening = False
+        """It was asked that reads see what was answered."""
         self._has_input_ended = False
         self._accounted_bytes = 0
 
@@ -236,7 +238,7 @@ class Conversation:
                 if self._has_input_ended:
                     self._stage = _Stage.ENDING
                 return
-            if self._owed and self._dispatcher.order_of(self._session, request) is Order.READ:
+            if self._must_wait(request):
                 self._next = request
                 return
             self._next = None
@@ -247,6 +249,21 @@ class Conversation:
                 # Most requests come alone: that there is no other is known without asking the parser.
                 self._is_starved = True
                 return
+
+    def _must_wait(self, request: Request) -> bool:
+        """Whether a read has to wait: for the appends before it, or to see what others were answered."""
+        if not (self._owed or self._dispatcher.is_stale):
+            return False
+        if self._dispatcher.order_of(self._session, request) is not Order.READ:
+            return False
+        if not self._owed and not self._is_freshening:
+            self._is_freshening = True
+            self._dispatcher.freshen(self._freshened)
+        return True
+
+    def _freshened(self) -> None:
+        self._is_freshening = False
+        self._advance()
 
     def _may_take(self) -> bool:
         return (

@@ -52,6 +52,15 @@ class Database:
         """How the commits have gone."""
         return self._writer.commits
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether events were answered that reads do not see yet; see GroupCommitWriter.freshen."""
+        return self._writer.is_stale
+
+    def freshen(self, call: Callable[[], None]) -> None:
+        """Have `call` told when reads see everything that was answered."""
+        self._writer.freshen(call)
+
     def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
         """Queue an append or another write; see GroupCommitWriter.append."""
         self._writer.append(write, settle)

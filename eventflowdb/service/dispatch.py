@@ -83,6 +83,15 @@ class Dispatcher:
         """What this connection may send."""
         return self._authenticated_limits if session.is_authenticated else UNAUTHENTICATED
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether a read has to wait, since events were answered that it would not see yet."""
+        return self._database.is_stale
+
+    def freshen(self, call: Callable[[], None]) -> None:
+        """Have `call` told when reads may run."""
+        self._database.freshen(call)
+
     def order_of(self, session: Session, request: Request) -> Order:
         """When a request may run."""
         if isinstance(request, DroppedRequest) or not session.is_authenticated:

@@ -4,6 +4,10 @@ Theory of operation. `append` runs on the reactor's thread and only queues. One 
 waits, commits it, sends the outcomes back in one hop, and takes what has come meanwhile; so a batch waits for
 the previous commit and for nothing else, there is no timer. When nothing waits the thread is given back, and
 the next append asks for it again.
+
+While nobody reads, what is on disk and answered need not be seen by reads at once, which spares most of a commit
+(storage/transactions.py). A read that comes meanwhile asks for it (`freshen`), and from then on everything is seen
+before it is answered, for a while; and nothing stays unseen for longer than some milliseconds.
 """
 
 import time
@@ -12,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,7 +28,8 @@ from eventflowdb.errors import (
     RequestConflict,
     StorageFailed,
 )
-from eventflowdb.limits import BATCH_BYTES_MAX
+from eventflowdb.events import Append
+from eventflowdb.limits import BATCH_BYTES_MAX, DEFERRED_SECONDS_MAX, EAGER_SECONDS
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.notices import Notices, streams_of
@@ -38,8 +44,20 @@ _REFUSALS = (ConditionFailed, RequestConflict, InvalidArgument, NoSuchConsumer)
 class AppendingStore(Protocol):
     """What the writer needs of a store."""
 
-    def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None]) -> Sequence[Outcome]:
-        """Store a batch durably; the outcome of each write, in order. on_staged: told when only the flush is left."""
+    @property
+    def has_deferred(self) -> bool:
+        """Whether batches are on disk that no read sees yet."""
+
+    def append_batch(
+        self, writes: Sequence[Write], on_staged: Callable[[], None], *, may_defer: bool
+    ) -> Sequence[Outcome]:
+        """Store a batch durably; the outcome of each write, in order.
+
+        on_staged: told when only the flush is left; may_defer: reads need not see it before `commit_deferred`.
+        """
+
+    def commit_deferred(self) -> None:
+        """Let reads see everything that is on disk."""
 
 
 class _Waiting(NamedTuple):
@@ -51,7 +69,9 @@ class GroupCommitWriter:
     """Queues appends and settles each with its outcome, on the reactor's thread.
 
     worker: one thread that commits; on_failure: told once when the disk failed, after which nothing is stored
-    any more, since what a failed flush left behind is not known; notices: told what was stored, after the commit.
+    any more, since what a failed flush left behind is not known; notices: told what was stored, when reads see it;
+    deferring: the clock by which reads may see later what was stored while nobody reads, None where they see it at
+    once; is_stale: events were answered that reads do not see yet.
     """
 
     _log = Logger()
@@ -64,18 +84,26 @@ class GroupCommitWriter:
         on_failure: Callable[[StorageFailed], None],
         notices: Notices,
         seconds: Callable[[], float] = time.perf_counter,
+        deferring: IReactorTime | None = None,
     ) -> None:
         self._store = store
         self._worker = worker
         self._reactor = reactor
         self._on_failure = on_failure
         self._notices = notices
+        self._deferring = deferring
         self._seconds = seconds
         self._waiting: deque[_Waiting] = deque()
         self._is_committing = False
         self._failure: StorageFailed | None = None
         self._idle_waiters: list[Deferred[None]] = []
         self._turn = StagingTurn()
+        self.is_stale = False
+        self._eager_until = 0.0
+        self._is_showing = False
+        """The commit thread was asked to let reads see everything."""
+        self._show_later: IDelayedCall | None = None
+        self._fresh_waiters: list[Callable[[], None]] = []
         self.commits = Commits()
 
     def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
@@ -89,13 +117,17 @@ class GroupCommitWriter:
             self._is_committing = True
             self._worker.callInThread(self._commit_waiting)
 
+    def freshen(self, call: Callable[[], None]) -> None:
+        """Have `call` told, soon, when reads see everything that was answered so far; they are stale now."""
+        self._eager_until = self._seconds() + EAGER_SECONDS
+        self._fresh_waiters.append(call)
+        self._show()
+
     def when_idle(self) -> "Deferred[None]":
-        """Fires when every append queued so far is settled."""
+        """Fires when every append queued so far is settled, and seen by reads."""
         idle: Deferred[None] = Deferred()
-        if self._is_committing:
-            self._idle_waiters.append(idle)
-        else:
-            idle.callback(None)
+        self._idle_waiters.append(idle)
+        self._tell_idle()
         return idle
 
     def _commit_waiting(self) -> None:
@@ -103,12 +135,18 @@ class GroupCommitWriter:
         while True:
             batch = self._take_batch()
             began = self._seconds()
-            outcomes = self._commit(batch)
+            outcomes = self._commit(batch, may_defer=self._may_defer(batch, began))
             seconds = self._seconds() - began
             is_last = not self._waiting or isinstance(outcomes[0], StorageFailed)
-            self._reactor.callFromThread(self._settle, batch, outcomes, seconds, is_last)
+            self._reactor.callFromThread(self._settle, batch, outcomes, seconds, is_last, self._store.has_deferred)
             if is_last:
                 return
+
+    def _may_defer(self, batch: Sequence[_Waiting], now: float) -> bool:
+        """Whether nobody looks: consumers do, at what becomes of their events."""
+        if self._deferring is None or self._notices.has_watchers or now < self._eager_until:
+            return False
+        return all(isinstance(write, Append) and write.checkpoint is None for write, _ in batch)
 
     def _take_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -119,29 +157,84 @@ class GroupCommitWriter:
             size_bytes += waiting.write.size_bytes
         return batch
 
-    def _commit(self, batch: Sequence[_Waiting]) -> Sequence[Outcome]:
+    def _commit(self, batch: Sequence[_Waiting], *, may_defer: bool) -> Sequence[Outcome]:
         try:
             self._turn.begin()
-            return self._store.append_batch([waiting.write for waiting in batch], self._turn.end)
+            return self._store.append_batch([waiting.write for waiting in batch], self._turn.end, may_defer=may_defer)
         except Exception:
             return [error_of(Failure(), self._log, "a commit failed")] * len(batch)
         finally:
             self._turn.end()
 
-    def _settle(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], seconds: float, is_last: bool) -> None:
+    def _settle(
+        self,
+        batch: Sequence[_Waiting],
+        outcomes: Sequence[Outcome],
+        seconds: float,
+        is_last: bool,
+        is_deferred: bool,
+    ) -> None:
         has_stored = not all(isinstance(outcome, EventflowError) for outcome in outcomes)
         if has_stored or not isinstance(outcomes[0], _REFUSALS):
             self.commits.add(len(batch), seconds, is_failed=not has_stored)
         if isinstance(outcomes[0], StorageFailed):
             self._fail(outcomes[0])
+        was_stale, self.is_stale = self.is_stale, is_deferred
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
         for waiting, outcome in zip(reversed(batch), reversed(outcomes), strict=True):
             self._tell(waiting, outcome)
         if is_last:
             self._rest()
-        if has_stored:
+        if is_deferred:
+            self._see_to_show()
+        elif was_stale:
+            self._tell_fresh()
+        elif has_stored:
             # Told even where nobody watches: what readers share of an earlier state is out of date.
             self._notices.log_grew(streams_of(outcomes) if self._notices.has_watchers else ())
+
+    def _see_to_show(self) -> None:
+        """What was deferred is to be seen soon; at once if somebody has begun to watch."""
+        if self._notices.has_watchers:
+            self._show()
+        elif self._show_later is None and self._deferring is not None:
+            self._show_later = self._deferring.callLater(DEFERRED_SECONDS_MAX, self._show_now)
+
+    def _show_now(self) -> None:
+        self._show_later = None
+        if self.is_stale:
+            self._show()
+
+    def _show(self) -> None:
+        if not self._is_showing:
+            self._is_showing = True
+            self._worker.callInThread(self._commit_deferred)
+
+    def _commit_deferred(self) -> None:
+        """On the commit thread."""
+        failure: EventflowError | None = None
+        try:
+            if self._store.has_deferred:
+                self._store.commit_deferred()
+        except Exception:
+            failure = error_of(Failure(), self._log, "a commit failed")
+        self._reactor.callFromThread(self._shown, failure)
+
+    def _shown(self, failure: EventflowError | None) -> None:
+        self._is_showing = False
+        if isinstance(failure, StorageFailed):
+            self._fail(failure)
+        self.is_stale = False
+        self._tell_fresh()
+        self._tell_idle()
+
+    def _tell_fresh(self) -> None:
+        """Reads see everything that was answered."""
+        # Whose events they are nobody has kept.
+        self._notices.log_grew(None if self._notices.has_watchers else ())
+        waiters, self._fresh_waiters = self._fresh_waiters, []
+        for call in waiters:
+            call()
 
     def _tell(self, waiting: _Waiting, outcome: Outcome) -> None:
         try:
@@ -156,6 +249,17 @@ class GroupCommitWriter:
             self._worker.callInThread(self._commit_waiting)
             return
         self._is_committing = False
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if self._is_committing or not self._idle_waiters:
+            return
+        if self.is_stale:
+            self._show()
+            return
+        if self._show_later is not None:
+            self._show_later.cancel()
+            self._show_later = None
         waiters, self._idle_waiters = self._idle_waiters, []
         for waiter in waiters:
             waiter.callback(None)

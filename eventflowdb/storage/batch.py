@@ -9,6 +9,7 @@ from eventflowdb.events import ANY, EXISTS, Append, Checkpoint, NewEvent, Record
 from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout
+from eventflowdb.storage.changes import Changes
 from eventflowdb.storage.checksum import extend
 from eventflowdb.storage.conditions import StagedTerms, find_match
 from eventflowdb.storage.environment import Environment, id_text
@@ -28,13 +29,15 @@ _NO_STREAM = (b"", 0)
 class Batch:
     """The writes of one transaction. Refused ones leave nothing behind; `write` comes last.
 
-    All events of a batch share one time, and their ids are consecutive. tip: what the transaction sees.
+    All events of a batch share one time, and their ids are consecutive. tip: what the transaction sees; changes: what
+    the batch has done to it.
     """
 
     def __init__(self, environment: Environment, txn: Any, writes: Sequence[Write], now_us: int, tip: Tip) -> None:
         self._environment = environment
         self._txn = txn
         self._tip = tip
+        self.changes = Changes(environment, txn)
         head = tip.head
         self._position, self._checksum = head.position, head.checksum
         event_count = sum([len(part.events) for write in writes if isinstance(write, Append) for part in write.parts])
@@ -52,7 +55,7 @@ class Batch:
         self._terms = StagedTerms()
         self._links: list[tuple[bytes, bytes]] = []
         self._requests = AnsweredRequests(environment, txn)
-        self._consumers = ConsumerWrites(environment, txn, head.last_id)
+        self._consumers = ConsumerWrites(environment, txn, self.changes, head.last_id)
         self._correlations: dict[str, str] = {}
         """Correlation ids of the staged events that have one of their own, by event id."""
 
@@ -105,29 +108,27 @@ class Batch:
 
     def write(self) -> bool:
         """Write what is staged and the new head into the transaction; False where there is nothing."""
-        is_changed = self._requests.write()
+        changes, environment = self.changes, self._environment
+        is_changed = self._requests.write(changes)
         is_changed |= self._consumers.write()
         if not self._log_entries:
             return is_changed
-        txn, environment = self._txn, self._environment
-        txn.cursor(environment.streams).putmulti(self._new_streams)
-        _, added_count = txn.cursor(environment.log).putmulti(self._log_entries, append=True)
-        if added_count != len(self._log_entries):
-            # putmulti passes over what it cannot append, without an error.
+        changes.put_all(environment.streams, self._new_streams)
+        if changes.put_all(environment.log, self._log_entries, is_append=True) != len(self._log_entries):
+            # What cannot be appended is passed over, without an error.
             raise CorruptRecord("the log goes on beyond its head; restore from a backup")
         # In key order neighbours share pages; the entries of one stream stay in order, since versions grow.
         self._index_entries.sort()
-        txn.cursor(environment.stream_events).putmulti(self._index_entries, dupdata=True)
+        changes.put_all(environment.stream_events, self._index_entries)
         self._write_terms()
-        if self._links:
-            self._links.sort()
-            txn.cursor(environment.links).putmulti(self._links, dupdata=True)
+        self._links.sort()
+        changes.put_all(environment.links, self._links)
         self._head = Head(self._position, self._log_entries[-1][0], self._checksum, self._added_at_us)
-        txn.put(layout.HEAD_KEY, layout.pack_head(self._head), db=environment.meta)
+        changes.put(environment.meta, layout.HEAD_KEY, layout.pack_head(self._head))
         return True
 
     def committed(self, commit: int) -> None:
-        """The transaction, whose number this was, is on disk: the tip moves."""
+        """The batch, which is a part of this transaction, is on disk: the tip moves."""
         tip = self._tip
         if self._log_entries:
             tip.head = self._head
@@ -250,14 +251,11 @@ class Batch:
                 new.append((term, number))
             self._term_numbers[term] = number
             entries.extend([(number, event_id) for event_id in ids])
-        if new:
-            self._new_term_count = len(new)
-            new.sort()
-            txn.cursor(environment.terms).putmulti(new)
-        else:
-            self._new_term_count = 0
+        self._new_term_count = len(new)
+        new.sort()
+        self.changes.put_all(environment.terms, new)
         entries.sort()
-        txn.cursor(environment.term_events).putmulti(entries, dupdata=True)
+        self.changes.put_all(environment.term_events, entries)
 
 
 def _text(id_number: int) -> str:

@@ -17,41 +17,58 @@ from eventflowdb.storage.layout import EMPTY_HEAD, Head
 from eventflowdb.storage.records import load_record, seal
 
 DATA_FILE = "data.mdb"
+READERS_FILE = "lock.mdb"
+"""LMDB's table of readers."""
 NEW_FILE = "data.mdb.new"
 """The data file while it is made."""
 _MAP_SIZE_MIN = 1024 * MIB
+_READERS_MAX = 127
+"""LMDB's own 126, and one for the state that the last checkpoint keeps."""
 
 
 class Environment:
     """An open LMDB environment of the known format, and its databases.
 
-    Transactions are `Any`: py-lmdb ships no types.
+    Its commits are not flushed (checkpoints.py). databases: all of them in the order of their numbers (layout.py);
+    numbers: the other way round; folder: where it is, its whole path. Transactions are `Any`: py-lmdb ships no types.
     """
 
     def __init__(self, env: Any) -> None:
         self.env = env
+        self.folder = Path(env.path()).resolve()
         self._witness = os.open(os.path.join(env.path(), DATA_FILE), os.O_RDONLY | os.O_CLOEXEC)
-        """Open for as long as the environment, to be told of flushes that fail; written and read through by nobody."""
+        """Open for as long as the environment, to be told of flushes that fail; nothing is written through it."""
         weakref.finalize(self, os.close, self._witness)
-        self.meta = env.open_db(layout.META, create=False)
-        self.log = env.open_db(layout.LOG, create=False)
-        self.streams = env.open_db(layout.STREAMS, create=False)
-        self.stream_events = env.open_db(layout.STREAM_EVENTS, create=False)
-        self.terms = env.open_db(layout.TERMS, create=False)
-        self.term_events = env.open_db(layout.TERM_EVENTS, create=False)
-        self.links = env.open_db(layout.LINKS, create=False)
-        self.requests = env.open_db(layout.REQUESTS, create=False)
-        self.consumers = env.open_db(layout.CONSUMERS, create=False)
-        self.settlements = env.open_db(layout.SETTLEMENTS, create=False)
-        self.parked = env.open_db(layout.PARKED, create=False)
+        self.databases = tuple([env.open_db(name, create=False) for name in layout.DATABASES])
+        self.numbers = {database: number for number, database in enumerate(self.databases)}
+        (
+            self.meta,
+            self.log,
+            self.streams,
+            self.terms,
+            self.requests,
+            self.consumers,
+            self.settlements,
+            self.parked,
+            self.stream_events,
+            self.term_events,
+            self.links,
+        ) = self.databases
+
+    @classmethod
+    def create(cls, folder: Path, map_size: int) -> None:
+        """Make a database in a folder, and the folder, if there is none; on the disk when this returns. OSError."""
+        if not (folder / DATA_FILE).exists():
+            try:
+                _create(folder, map_size)
+            except lmdb.Error as error:
+                raise OSError(str(error)) from error
 
     @classmethod
     def open(cls, folder: Path, map_size: int) -> "Environment":
-        """Open the database in a folder, made if there is none; StartRefused where it is something else."""
+        """Open the database in a folder; StartRefused where it is something else."""
         try:
-            if not (folder / DATA_FILE).exists():
-                _create(folder, map_size)
-            env = _open_lmdb(folder, map_size)
+            env = _open_lmdb(folder, map_size, is_flushing=False)
             try:
                 _prepare(env, folder)
                 environment = cls(env)
@@ -62,6 +79,14 @@ class Environment:
         except (lmdb.Error, OSError) as error:
             raise StartRefused(f"DATA {folder} cannot be opened as a database: {error}") from error
         return environment
+
+    def flush(self) -> None:
+        """Have all that was committed on the disk; it may take as long as the disk does. OSError; on any thread."""
+        os.fdatasync(self._witness)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Bytes of the data file, as LMDB has written them."""
+        return os.pread(self._witness, size, offset)
 
     def has_lost_nothing(self) -> bool:
         """Whether a commit that failed has left all as it was, so that a later one can be trusted; on any thread.
@@ -137,14 +162,21 @@ def _create(folder: Path, map_size: int) -> None:
     sync_folder(folder)
 
 
-def _open_lmdb(path: Path, map_size: int, *, subdir: bool = True) -> Any:
+def _open_lmdb(path: Path, map_size: int, *, subdir: bool = True, is_flushing: bool = True) -> Any:
     """Open LMDB; where the platform refuses so much address space, with less, down to 1 GiB."""
     while True:
         try:
             # lib_version=0: LMDB 0.9's format, whatever the environment variables of py-lmdb say. Never writemap:
             # a stray write could then reach the data, and nothing could replay what had been synced.
             return lmdb.open(
-                os.fspath(path), subdir=subdir, map_size=map_size, max_dbs=16, mode=0o600, readahead=True, lib_version=0
+                os.fspath(path),
+                subdir=subdir,
+                map_size=map_size,
+                max_dbs=16,
+                max_readers=_READERS_MAX,
+                mode=0o600,
+                sync=is_flushing,
+                lib_version=0,
             )
         except (lmdb.MemoryError, OverflowError):
             if map_size // 2 < _MAP_SIZE_MIN:

@@ -38,6 +38,7 @@ Entries of `log` = number of events = position of the last one; entries of `stre
 Stream numbers keep a batch of appends on few pages: with the random UUIDs as keys each event dirties a page of
 its own (15,000 against 46,000 events/s in batches of 64). How records are sealed stands in records.py.
 
+DATA/journal-0 and DATA/journal-1 hold what the data file may lack after a power loss; journal.py draws them.
 DATA/lock.mdb is LMDB's table of readers; DATA/lock carries the flock of the server that owns the folder.
 """
 
@@ -57,6 +58,8 @@ CONSUMERS, SETTLEMENTS, PARKED = b"consumers", b"settlements", b"parked"
 PLAIN_DATABASES = (LOG, STREAMS, TERMS, REQUESTS, CONSUMERS, SETTLEMENTS, PARKED)
 INDEX_DATABASES = (STREAM_EVENTS, TERM_EVENTS, LINKS)
 """Those with several values a key (DUPSORT, DUPFIXED)."""
+DATABASES = (META, *PLAIN_DATABASES, *INDEX_DATABASES)
+"""All of them; in the journal each has the number of its place here."""
 TYPE_KIND, TAG_KIND = b"t", b"g"
 CORRELATION_KIND, CAUSATION_KIND = b"c", b"k"
 FORMAT_KEY, DATABASE_ID_KEY, HEAD_KEY, NEXT_CONSUMER_KEY = b"format", b"id", b"head", b"consumer"

@@ -1,10 +1,8 @@
 """The store: what a database can be asked and told, each in one short LMDB transaction.
 
-Theory of operation. One write transaction stores a batch of appends: everything they depend on is read inside
-it, the new entries are staged in memory and written at its end, together with the head, and the commit (two
-flushes) makes them durable. No authority lives in memory between transactions. A read works on a span, which
-names what is left to read by key or version, not by a transaction; each chunk of it is a short read transaction,
-since a long one would stop LMDB from reusing pages.
+How batches are stored tells transactions.py. A read works on a span, which names what is left to read by key or
+version, not by a transaction; each chunk of it is a short read transaction, since a long one would stop LMDB from
+reusing pages.
 """
 
 import time
@@ -17,17 +15,17 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import lmdb
 
-from eventflowdb.errors import CorruptRecord, StorageFailed, StoreFull
+from eventflowdb.errors import CorruptRecord, StorageFailed
 from eventflowdb.ids import id_after
 from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
 from eventflowdb.storage import layout
-from eventflowdb.storage.batch import Batch, Outcome, Write
-from eventflowdb.storage.environment import DATA_FILE, Environment, id_text
+from eventflowdb.storage.batch import Outcome, Write
+from eventflowdb.storage.checkpoints import Checkpoints
+from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.records import ID_AT, STREAM_AT, STREAM_END, load_page, load_record, position_of
-from eventflowdb.storage.room import is_for_want_of_room, require_free_space
 from eventflowdb.storage.searches import SearchSpan, read_found
-from eventflowdb.storage.tip import Tip
+from eventflowdb.storage.transactions import WriteTransactions, run_here
 
 
 class ReadBounds(NamedTuple):
@@ -92,16 +90,14 @@ def _reading(read: Callable[_P, _R]) -> Callable[_P, _R]:
 class LmdbStore:
     """An open database. All methods are synchronous; any thread may read, one at a time appends.
 
-    environment: what it stands on, for a check (verify.py).
+    environment: what it stands on, for a check (verify.py); writing: how it stores.
     """
 
-    def __init__(self, environment: Environment, path: Path, clock_ns: Callable[[], int], min_free_bytes: int) -> None:
-        self.environment = environment
-        self._env = environment.env
-        self._path = path
-        self._clock_ns = clock_ns
-        self._min_free_bytes = min_free_bytes
-        self._tip: Tip | None = None
+    def __init__(self, checkpoints: Checkpoints, writing: WriteTransactions) -> None:
+        self.environment = checkpoints.environment
+        self._env = self.environment.env
+        self._checkpoints = checkpoints
+        self.writing = writing
 
     @classmethod
     def open(
@@ -111,17 +107,21 @@ class LmdbStore:
         map_size: int = 1 << 40,
         min_free_bytes: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
+        elsewhere: Callable[[Callable[[], None]], object] = run_here,
     ) -> "LmdbStore":
         """Open the database in a folder, made if there is none. The caller owns the folder (DataFolder.claim).
 
         map_size: address space in bytes, the bound of the database; min_free_bytes: the floor of free disk
-        under which appends are refused. StartRefused where the folder holds something else.
+        under which appends are refused; elsewhere: runs on another thread what waits for the disk while appends go on.
+        StartRefused where the folder holds something else, or is damaged.
         """
-        return cls(Environment.open(path, map_size), path, clock_ns, min_free_bytes)
+        checkpoints = Checkpoints.recover(path, map_size)
+        return cls(checkpoints, WriteTransactions(checkpoints, path, clock_ns, min_free_bytes, elsewhere))
 
     def close(self) -> None:
-        """Give the environment back; no other call may follow or be under way."""
-        self._env.close()
+        """Give the environment back, with all of it on the disk; no other call may follow or be under way."""
+        self.writing.close()
+        self._checkpoints.close()
 
     @_reading
     def event_count(self) -> int:
@@ -146,45 +146,24 @@ class LmdbStore:
         with self._env.begin() as txn:
             return self.environment.head(txn)
 
-    def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None] = lambda: None) -> list[Outcome]:
-        """Store a batch of writes in one transaction; when this returns, what it stored is on disk.
+    def append_batch(
+        self,
+        writes: Sequence[Write],
+        on_staged: Callable[[], None] = lambda: None,
+        *,
+        may_defer: bool = False,
+    ) -> list[Outcome]:
+        """Store a batch of writes; when this returns, what it stored is on disk. See WriteTransactions.append_batch."""
+        return self.writing.append_batch(writes, on_staged, may_defer=may_defer)
 
-        on_staged: called when all is staged, before the flush.
+    @property
+    def has_deferred(self) -> bool:
+        """Whether batches are on disk that no read sees yet."""
+        return self.writing.has_deferred
 
-        The outcome of each write, in order. StoreFull: nothing of the batch is stored. StorageFailed: the disk
-        failed, what it holds is not known, and nothing must be appended until the database is opened anew.
-        """
-        try:
-            require_free_space(self._path, sum(write.size_bytes for write in writes), self._min_free_bytes)
-            with self._env.begin(write=True) as txn:
-                commit = txn.id()
-                tip = self._tip_of(txn)
-                batch = Batch(self.environment, txn, writes, self._clock_ns() // 1000, tip)
-                outcomes = [batch.stage(write) for write in writes]
-                is_changed = batch.write()
-                if not is_changed:
-                    txn.abort()
-                on_staged()
-            if is_changed:
-                batch.committed(commit)
-            self._tip = tip
-            return outcomes
-        except lmdb.MapFullError as error:
-            raise StoreFull(
-                f"the database has reached MAP_SIZE ({self._env.info()['map_size']} bytes); nothing was stored; "
-                "start the server with a larger one"
-            ) from error
-        except lmdb.Error as error:
-            if is_for_want_of_room(error, self._path / DATA_FILE) and self.environment.has_lost_nothing():
-                raise StoreFull("the disk is full; nothing was stored; free some space and retry") from error
-            raise StorageFailed(f"the storage failed: {error}") from error
-        except OSError as error:
-            raise StorageFailed(f"the storage failed: {error.strerror}") from error
-
-    def _tip_of(self, txn: Any) -> Tip:
-        """What the last commit left, if it is what a write transaction sees; it is let go until that is on disk."""
-        tip, self._tip = self._tip, None
-        return Tip(self.environment, txn) if tip is None or not tip.is_seen_by(txn) else tip
+    def commit_deferred(self) -> None:
+        """Let reads see everything that is on disk; on the thread that appends. StorageFailed."""
+        self.writing.commit_deferred()
 
     def open_stream(self, stream: str, version: int, limit: int | None, bounds: ReadBounds = CHUNK) -> Chunk:
         """Begin to read a stream from `version` on, at most `limit` events (None: all it holds now)."""

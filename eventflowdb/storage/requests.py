@@ -9,6 +9,7 @@ import msgspec
 from eventflowdb.errors import CorruptRecord, RequestConflict
 from eventflowdb.events import Append
 from eventflowdb.storage import layout
+from eventflowdb.storage.changes import Changes
 from eventflowdb.storage.environment import Environment
 from eventflowdb.storage.layout import Answer
 from eventflowdb.storage.records import load_page
@@ -53,10 +54,10 @@ class AnsweredRequests:
         """A request is staged."""
         self._staged[request_id] = answer, list(records)
 
-    def write(self) -> bool:
+    def write(self, changes: Changes) -> bool:
         """Write what is staged; False where there is nothing."""
-        entries = sorted((key.encode(), layout.pack_answer(answer, key)) for key, (answer, _) in self._staged.items())
-        self._txn.cursor(self._environment.requests).putmulti(entries)
+        entries = sorted([(key.encode(), layout.pack_answer(answer, key)) for key, (answer, _) in self._staged.items()])
+        changes.put_all(self._environment.requests, entries)
         return bool(entries)
 
     def _read(self, answer: Answer) -> list[bytes]:

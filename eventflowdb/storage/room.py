@@ -4,6 +4,7 @@ import errno
 import mmap
 import os
 from pathlib import Path
+from typing import Any
 
 import lmdb
 
@@ -26,6 +27,37 @@ def require_free_space(folder: Path, batch_bytes: int, min_free_bytes: int) -> N
             f"the disk has {free} bytes free, and MIN_FREE_BYTES keeps {min_free_bytes} of them; "
             "nothing was stored; free some space and retry"
         )
+
+
+class Reserve:
+    """Room of the data file that is its own already, whatever else fills the disk."""
+
+    def __init__(self, env: Any, data_file: Path, reserve_bytes: int) -> None:
+        self._env = env
+        self._data_file = data_file
+        self._reserve_bytes = reserve_bytes
+        self._end = 0
+
+    def extend(self) -> bool:
+        """Have the file reach so many bytes beyond what is in use; False where disk or map have no room for it."""
+        info = self._env.info()
+        used = (int(info["last_pgno"]) + 1) * int(self._env.stat()["psize"])
+        wanted = used + self._reserve_bytes
+        if wanted > int(info["map_size"]):
+            return False
+        if wanted > self._end:
+            try:
+                with self._data_file.open("r+b", buffering=0) as file:
+                    os.posix_fallocate(file.fileno(), used, 2 * self._reserve_bytes)
+            except OSError:
+                return False
+            self._end = used + 2 * self._reserve_bytes
+        return True
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a write failed since there is no room."""
+    return error.errno in _FULL_NUMBERS
 
 
 def is_for_want_of_room(error: lmdb.Error, data_file: Path) -> bool:

@@ -29,6 +29,7 @@ from eventflowdb.events import Checkpoint
 from eventflowdb.ids import id_after
 from eventflowdb.limits import ADVANCE_STEPS_MAX, CONSUMERS_MAX
 from eventflowdb.storage import layout
+from eventflowdb.storage.changes import Changes
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.records import seal, unseal
 from eventflowdb.storage.searches import search
@@ -49,9 +50,10 @@ class ConsumerWrites:
     last_id: of the last event in the log, without those that the transaction adds.
     """
 
-    def __init__(self, environment: Environment, txn: Any, last_id: bytes) -> None:
+    def __init__(self, environment: Environment, txn: Any, changes: Changes, last_id: bytes) -> None:
         self._environment = environment
         self._txn = txn
+        self._changes = changes
         self._last_id = last_id
         self._acks: dict[str, _Acks] = {}
         self._is_changed = False
@@ -88,7 +90,7 @@ class ConsumerWrites:
             checkpoint = self._last_id if change.after is None else change.after
             return Changed(self._store(replace(consumer, checkpoint=checkpoint)))
         if isinstance(change, Delete):
-            self._txn.delete(change.consumer.encode(), db=self._environment.consumers)
+            self._changes.delete(self._environment.consumers, change.consumer.encode())
             return Changed(consumer, 1)
         raise AssertionError(change)
 
@@ -121,13 +123,13 @@ class ConsumerWrites:
         if event_id > acks.consumer.checkpoint:
             acks.ids.add(event_id)
         # It may have failed before.
-        if self._txn.delete(self._key(acks.consumer, event_id), db=self._environment.settlements):
+        if self._changes.delete(self._environment.settlements, self._key(acks.consumer, event_id)):
             self._is_changed = True
         return True
 
     def _unpark(self, consumer: StoredConsumer, event_id: bytes) -> bool:
         """Whether an event was parked, and is not any more: whoever had held it was late, not lost."""
-        is_parked = bool(self._txn.delete(self._key(consumer, event_id), db=self._environment.parked))
+        is_parked = self._changes.delete(self._environment.parked, self._key(consumer, event_id))
         self._is_changed |= is_parked
         return is_parked
 
@@ -157,7 +159,7 @@ class ConsumerWrites:
         """A number that no consumer has had."""
         stored = self._txn.get(layout.NEXT_CONSUMER_KEY, db=self._environment.meta)
         number = 0 if stored is None else int.from_bytes(unseal(stored, "the number of the next consumer"), "big")
-        self._txn.put(layout.NEXT_CONSUMER_KEY, seal(layout.pack_number(number + 1)), db=self._environment.meta)
+        self._changes.put(self._environment.meta, layout.NEXT_CONSUMER_KEY, seal(layout.pack_number(number + 1)))
         return number
 
     def _settle(self, change: Settle) -> Changed:
@@ -174,7 +176,7 @@ class ConsumerWrites:
             if not self._is_acked(acks, settlement.id):
                 count += 1
                 self._put(self._environment.parked, consumer, settlement)
-                self._txn.delete(self._key(consumer, settlement.id), db=self._environment.settlements)
+                self._changes.delete(self._environment.settlements, self._key(consumer, settlement.id))
                 if settlement.id > consumer.checkpoint:
                     # Not an ack, but what may be passed; the entry in `parked` tells that it is settled.
                     acks.ids.add(settlement.id)
@@ -185,7 +187,7 @@ class ConsumerWrites:
         ids = list(self._keys(parked, consumer)) if change.ids is None else change.ids
         count = 0
         for event_id in ids:
-            if self._txn.delete(self._key(consumer, event_id), db=parked):
+            if self._changes.delete(parked, self._key(consumer, event_id)):
                 count += 1
                 self._put(self._environment.settlements, consumer, Settlement(event_id, 0, change.now_us))
         return Changed(consumer, count)
@@ -244,7 +246,7 @@ class ConsumerWrites:
         key = self._key(consumer, event_id)
         stored = self._txn.get(key, db=self._environment.settlements)
         if stored is not None and is_ack(layout.unpack_settlement(key, stored)):
-            self._txn.delete(key, db=self._environment.settlements)
+            self._changes.delete(self._environment.settlements, key)
             return True
         return self._txn.get(key, db=self._environment.parked) is not None
 
@@ -258,17 +260,17 @@ class ConsumerWrites:
 
     def _put(self, database: Any, consumer: StoredConsumer, settlement: Settlement) -> None:
         key = self._key(consumer, settlement.id)
-        self._txn.put(key, layout.pack_settlement(key, settlement), db=database)
+        self._changes.put(database, key, layout.pack_settlement(key, settlement))
         self._is_changed = True
 
     def _store(self, consumer: StoredConsumer) -> StoredConsumer:
-        self._txn.put(consumer.name.encode(), layout.pack_consumer(consumer), db=self._environment.consumers)
+        self._changes.put(self._environment.consumers, consumer.name.encode(), layout.pack_consumer(consumer))
         return consumer
 
     def _forget_settlements(self, consumer: StoredConsumer) -> None:
         for database in (self._environment.settlements, self._environment.parked):
             for event_id in list(self._keys(database, consumer)):
-                self._txn.delete(self._key(consumer, event_id), db=database)
+                self._changes.delete(database, self._key(consumer, event_id))
 
     def _keys(self, database: Any, consumer: StoredConsumer) -> Iterable[bytes]:
         cursor = self._txn.cursor(database)

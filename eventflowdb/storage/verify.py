@@ -27,7 +27,7 @@ import msgspec
 from eventflowdb.errors import CorruptRecord, StartRefused
 from eventflowdb.ids import ULID_BYTES
 from eventflowdb.storage import layout
-from eventflowdb.storage.environment import DATA_FILE, Environment
+from eventflowdb.storage.environment import DATA_FILE, READERS_FILE, Environment
 from eventflowdb.storage.indexes import LinkIndex, RequestWalk, SettlementWalk, StreamIndex, TermIndex, entry_count
 from eventflowdb.storage.layout import EMPTY_HEAD, Head
 from eventflowdb.storage.leaves import LeafWalk, LogLeafWalk, Shape
@@ -43,7 +43,6 @@ SLICE_PAGES_MAX = 200
 Work = Iterator[float]
 """A check, taken slice by slice: how much of it is done, from 0 to 1. CorruptRecord: the first thing wrong."""
 
-_READERS_FILE = "lock.mdb"
 _MAP_SIZE_MAX = 1 << 40
 _ANSWER_BYTES = 56
 _SETTLEMENT_KEY_BYTES = 8 + ULID_BYTES
@@ -105,7 +104,7 @@ def open_to_check(folder: Path) -> Any:
 
 
 def _open_lmdb(folder: Path) -> Any:
-    has_readers = (folder / _READERS_FILE).exists()
+    has_readers = (folder / READERS_FILE).exists()
     map_size = _MAP_SIZE_MAX
     while True:
         try:

@@ -83,7 +83,7 @@ class Members:
 
     def on_a_full_disk(self, is_full: bool = True) -> None:
         """Have every write refused for want of room; or no more."""
-        self.server.store._min_free_bytes = 1 << 62 if is_full else 0
+        self.server.store.writing.min_free_bytes = 1 << 62 if is_full else 0
 
     # What members ask.
 

@@ -39,8 +39,11 @@ class FakeStore:
         self.faults: list[Exception | None] = []
         self.refusals: dict[int, EventflowError] = {}
         self.on_batch: Callable[[], None] = lambda: None
+        self.has_deferred = False
+        self.shown: list[int] = []
+        """So many batches there were whenever reads were let see them."""
 
-    def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None]) -> list[Outcome]:
+    def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None], *, may_defer: bool) -> list[Outcome]:
         """Keep the batch."""
         numbers = [int(write.parts[0].expected_version) for write in writes if isinstance(write, Append)]
         self.batches.append(numbers)
@@ -48,7 +51,15 @@ class FakeStore:
         fault = self.faults.pop(0) if self.faults else None
         if fault is not None:
             raise fault
+        self.has_deferred = may_defer
+        if not may_defer:
+            self.shown.append(len(self.batches))
         return [self.refusals.get(number) or stored_of(number) for number in numbers]
+
+    def commit_deferred(self) -> None:
+        """Let reads see all of it."""
+        self.has_deferred = False
+        self.shown.append(len(self.batches))
 
 
 class Bench:

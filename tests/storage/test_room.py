@@ -101,7 +101,7 @@ def append(count):
     return len(outcome)
 
 folder, stored, refused, filler = Path(sys.argv[1]), 0, [], Path(sys.argv[1]) / "filler"
-filler.write_bytes(bytes(500_000))
+filler.write_bytes(bytes(1_000_000))
 store = LmdbStore.open(folder, map_size=1 << 30)
 for count in (100, 1):
     try:
@@ -120,9 +120,9 @@ print(json.dumps({"full": full, "read": read, "stored": stored, "refused": refus
 
 def test_a_disk_that_fills_up_is_full_not_broken(tmp_path: Path) -> None:
     mounting = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    mount = f"mount -t tmpfs -o size=1m none '{tmp_path}'"
+    mount = f"mount -t tmpfs -o size=2m none '{tmp_path}'"
     if shutil.which("unshare") is None or subprocess.run([*mounting, mount], capture_output=True).returncode != 0:
-        pytest.skip("no file system of 1 MiB can be mounted here; RLIMIT_FSIZE stands in for it in the other tests")
+        pytest.skip("no file system of 2 MiB can be mounted here; RLIMIT_FSIZE stands in for it in the other tests")
     ran = subprocess.run(
         [*mounting, f'{mount} && exec "$@"', "sh", sys.executable, "-c", ON_A_SMALL_DISK, os.fspath(tmp_path), STREAM],
         cwd=Path(eventflowdb.__file__).parents[1],

@@ -1,0 +1,66 @@
+"""What a write transaction changes: done at once, and kept in the form in which the journal repeats it.
+
+Every change is blind: a value put under a key, or a key taken away, whatever was there. So the changes of some commits,
+repeated in their order over any state between the one they began with and the one they led to, lead to the latter.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from eventflowdb.storage.environment import Environment
+
+Entry = tuple[bytes, bytes]
+Change = tuple[int, bool, list[Entry]]
+"""The number of a database, whether the entries are put (else their keys are taken away), and the entries."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Change]).decode
+
+
+class Changes:
+    """The changes of one batch, made in a write transaction. Databases are those of the environment."""
+
+    __slots__ = ("_made", "_numbers", "_txn")
+
+    def __init__(self, environment: Environment, txn: Any) -> None:
+        self._numbers = environment.numbers
+        self._txn = txn
+        self._made: list[Change] = []
+
+    def put(self, database: Any, key: bytes, value: bytes) -> None:
+        """Put one value in place of any other."""
+        self._txn.put(key, value, db=database)
+        self._made.append((self._numbers[database], True, [(key, value)]))
+
+    def put_all(self, database: Any, entries: list[Entry], *, is_append: bool = False) -> int:
+        """Put values, best in the order of their keys; how many. is_append: behind all others, else they are passed."""
+        if not entries:
+            return 0
+        _, count = self._txn.cursor(database).putmulti(entries, append=is_append)
+        self._made.append((self._numbers[database], True, entries))
+        return int(count)
+
+    def delete(self, database: Any, key: bytes) -> bool:
+        """Take a key away; whether it was there."""
+        if not self._txn.delete(key, db=database):
+            return False
+        self._made.append((self._numbers[database], False, [(key, b"")]))
+        return True
+
+    def encode(self) -> bytes:
+        """What `repeat` takes (MessagePack)."""
+        return _encode(self._made)
+
+
+def repeat(environment: Environment, txn: Any, encoded: bytes) -> None:
+    """Make the changes of a batch again; msgspec.MsgspecError where the bytes are not such."""
+    changes: Sequence[Change] = _decode(encoded)
+    for number, is_put, entries in changes:
+        database = environment.databases[number]
+        if is_put:
+            txn.cursor(database).putmulti(entries)
+        else:
+            for key, _ in entries:
+                txn.delete(key, db=database)
