@@ -100,13 +100,13 @@ BATCH_BYTES_MAX = 32 * MIB
 STAGING_WAIT_SECONDS_MAX = 0.002
 """So long at most the reactor's thread stands back while a batch is staged."""
 DEFERRED_BATCHES_MAX = 256
-DEFERRED_BYTES_MAX = 2 * MIB
+DEFERRED_BYTES_MAX = 1 * MIB
 """So much that is on disk may wait to be seen by reads, while nobody reads."""
 DEFERRED_SECONDS_MAX = 0.01
 """And so long."""
 EAGER_SECONDS = 0.1
 """After a read had to ask for what was not to be seen yet, everything is seen at once for so long."""
-DEFERRED_RESERVE_BYTES = 16 * MIB
+DEFERRED_RESERVE_BYTES = 4 * MIB
 """It waits only where the data file has so much room already: then it cannot fail for want of it."""
 CHECKPOINT_COMMITS_MAX = 1024
 """After so many commits of LMDB the data file is flushed: until then none of the pages they free is used again."""

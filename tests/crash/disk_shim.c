@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 enum kind { WRITE = 1, SYNC, TRUNCATE, ALLOCATE, CREATE, MAKE_FOLDER, RENAME, UNLINK, MAP_WRITABLE, SEND };
+enum { META_BYTES = 8192 }; /* LMDB's two meta pages */
 enum { SYNCED_WRITE = 1 }; /* flag: the descriptor is O_DSYNC, so the write is its own flush */
 
 struct entry { /* followed by the path, then the data */
@@ -48,7 +49,9 @@ struct fault { /* one kind of call that fails */
 };
 
 struct control {
-    struct fault write, sync, synced_write;
+    struct fault write, sync;                 /* of the data file, its meta pages aside */
+    struct fault meta;                        /* writes of those */
+    struct fault journal_write, journal_sync;
     _Atomic int64_t file_bytes_max; /* as on a full disk: no file grows beyond; 0: no bound */
     _Atomic int64_t clock_step_ns;  /* what the clock of the day is off by */
 };
@@ -62,7 +65,7 @@ static _Atomic uint64_t calls;
 
 /* A flush that fails is told once through each descriptor that was open then (errseq_t in Linux), and never again. */
 enum { DESCRIPTORS = 4096 };
-static _Atomic int flushes_failed, flushes_error, failures_told[DESCRIPTORS];
+static _Atomic int flushes_failed[2], flushes_error, failures_told[DESCRIPTORS]; /* of the data file, of the journal */
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("DISK_SHIM_ROOT");
@@ -173,13 +176,19 @@ static ssize_t write_some(int fd, const struct iovec *data, int count, int64_t o
     return syscall(SYS_pwritev, fd, part, used, offset, 0L);
 }
 
-static ssize_t write_or_fail(int fd, const char *path, const struct iovec *data, int count, int64_t offset, int moves,
-                             int flags) {
+static struct fault *write_fault(const char *path, int64_t offset) {
+    const char *name = strrchr(path, '/');
+    if (name == NULL) return NULL;
+    if (strncmp(name, "/journal-", 9) == 0) return &control->journal_write;
+    if (strcmp(name, "/data.mdb") != 0) return NULL;
+    return offset < META_BYTES ? &control->meta : &control->write;
+}
+
+static ssize_t write_or_fail(int fd, const char *path, const struct iovec *data, int count, int64_t offset, int moves) {
     int64_t wanted = 0;
     for (int i = 0; i < count; i++) wanted += (int64_t)data[i].iov_len;
-    struct fault *fault = flags & SYNCED_WRITE ? &control->synced_write : &control->write;
-    size_t length = strlen(path);
-    if (length > 9 && strcmp(path + length - 9, "/data.mdb") == 0 && fails(fault)) {
+    struct fault *fault = write_fault(path, offset);
+    if (fault != NULL && fails(fault)) {
         int64_t effect = fault->effect < wanted ? fault->effect : wanted;
         ssize_t written = effect > 0 ? write_some(fd, data, count, offset, effect, moves) : 0;
         fault->met++;
@@ -199,7 +208,7 @@ static ssize_t write_to_file(int fd, const char *path, const struct iovec *data,
     int moves = offset < 0;
     if (moves) offset = syscall(SYS_lseek, fd, 0, fcntl(fd, F_GETFL) & O_APPEND ? SEEK_END : SEEK_CUR);
     uint64_t call = record_begin(WRITE, flags, offset, path, data, count);
-    ssize_t result = write_or_fail(fd, path, data, count, offset, moves, flags);
+    ssize_t result = write_or_fail(fd, path, data, count, offset, moves);
     record_end(WRITE, call, result);
     return result;
 }
@@ -260,15 +269,17 @@ static int flush(int fd, long number) {
     char path[PATH_MAX];
     if (!is_file_of_ours(fd, path)) return (int)syscall(number, fd);
     uint64_t call = record_begin(SYNC, 0, 0, path, NULL, 0);
-    size_t length = strlen(path);
-    int result, is_data = length > 9 && strcmp(path + length - 9, "/data.mdb") == 0 && fd < DESCRIPTORS;
-    if (is_data && fails(&control->sync)) {
-        control->sync.met++;
-        flushes_error = (int)control->sync.error;
-        flushes_failed++;
+    const char *name = strrchr(path, '/');
+    int result, is_journal = name != NULL && strncmp(name, "/journal-", 9) == 0;
+    int can_fail = fd < DESCRIPTORS && (is_journal || (name != NULL && strcmp(name, "/data.mdb") == 0));
+    struct fault *fault = is_journal ? &control->journal_sync : &control->sync;
+    if (can_fail && fails(fault)) {
+        fault->met++;
+        flushes_error = (int)fault->error;
+        flushes_failed[is_journal]++;
     }
-    if (is_data && failures_told[fd] < flushes_failed) {
-        failures_told[fd] = flushes_failed;
+    if (can_fail && failures_told[fd] < flushes_failed[is_journal]) {
+        failures_told[fd] = flushes_failed[is_journal];
         errno = flushes_error;
         result = -1;
     } else
@@ -295,12 +306,25 @@ int ftruncate64(int fd, off64_t bytes) { return ftruncate(fd, bytes); }
 int fallocate(int fd, int mode, off_t offset, off_t bytes) {
     char path[PATH_MAX];
     if (!is_file_of_ours(fd, path)) return (int)syscall(SYS_fallocate, fd, mode, offset, bytes);
-    uint64_t call = record_begin(ALLOCATE, mode, offset, path, NULL, 0);
+    if (mode != 0) abort(); /* tests/crash/disks.py knows nothing of it */
+    uint64_t call = record_begin(ALLOCATE, mode, offset + bytes, path, NULL, 0);
     int result = (int)syscall(SYS_fallocate, fd, mode, offset, bytes);
     record_end(ALLOCATE, call, result);
     return result;
 }
 int fallocate64(int fd, int mode, off64_t offset, off64_t bytes) { return fallocate(fd, mode, offset, bytes); }
+
+/* Recorded with the length that the file has then at least. */
+int posix_fallocate(int fd, off_t offset, off_t bytes) {
+    char path[PATH_MAX];
+    if (!is_file_of_ours(fd, path)) return syscall(SYS_fallocate, fd, 0, offset, bytes) == 0 ? 0 : errno;
+    if (room(offset, bytes) < bytes) return ENOSPC;
+    uint64_t call = record_begin(ALLOCATE, 0, offset + bytes, path, NULL, 0);
+    int result = (int)syscall(SYS_fallocate, fd, 0, offset, bytes);
+    record_end(ALLOCATE, call, result);
+    return result == 0 ? 0 : errno;
+}
+int posix_fallocate64(int fd, off64_t offset, off64_t bytes) { return posix_fallocate(fd, offset, bytes); }
 
 /* What is written through a mapping is seen by nobody: it is told, so that a test can refuse it. */
 void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset) {
@@ -317,7 +341,7 @@ void *mmap64(void *address, size_t bytes, int protection, int flags, int fd, off
 
 static int open_file(int folder, const char *path, int flags, mode_t mode) {
     int fd = (int)syscall(SYS_openat, folder, path, flags, mode);
-    if (fd >= 0 && fd < DESCRIPTORS) failures_told[fd] = flushes_failed;
+    if (fd >= 0 && fd < DESCRIPTORS) failures_told[fd] = flushes_failed[strstr(path, "/journal-") != NULL];
     return fd;
 }
 

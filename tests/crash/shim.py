@@ -38,20 +38,24 @@ class Fault(ctypes.Structure):
 class Control(ctypes.Structure):
     """What a running process with the library is steered by.
 
-    write, synced_write: writes to the data file, and those through an O_DSYNC descriptor (LMDB's meta page);
-    sync: its flushes; file_bytes_max: no file grows beyond (0: no bound); clock_step_ns: how wrong the clock is.
+    write, sync: writes to the data file and its flushes; meta: writes of its meta pages; journal_write, journal_sync:
+    those of the journal; file_bytes_max: no file grows beyond (0: no bound); clock_step_ns: how wrong the clock is.
     """
 
     _fields_ = [
         ("write", Fault),
         ("sync", Fault),
-        ("synced_write", Fault),
+        ("meta", Fault),
+        ("journal_write", Fault),
+        ("journal_sync", Fault),
         ("file_bytes_max", ctypes.c_int64),
         ("clock_step_ns", ctypes.c_int64),
     ]
     write: Fault
     sync: Fault
-    synced_write: Fault
+    meta: Fault
+    journal_write: Fault
+    journal_sync: Fault
     file_bytes_max: int
     clock_step_ns: int
 

@@ -1,8 +1,8 @@
 """The disk fails under load: the server ends, serves nothing that was not answered, and a restart holds all that was.
 
 After a flush that failed nobody knows what the disk holds, and a second flush that succeeds tells nothing about the
-first: the kernel has dropped what it could not write. So one failed flush is enough to end, whatever it failed of;
-so is one failed write of the meta page, since it may have come to the disk all the same.
+first: the kernel has dropped what it could not write. So one failed flush is enough to end, whatever it failed of, be
+it the journal's or, once it is due, the data file's; so is one failed write of the meta page.
 CRASH_ROUNDS and CRASH_SEED make a longer run, or the same choices again.
 """
 
@@ -22,7 +22,8 @@ from tests.conftest import StartServer
 from tests.crash import linearizable
 from tests.crash.history import History
 from tests.crash.load import PATIENCE_SECONDS, Client, rounds, run, seeded, streams_of
-from tests.crash.shim import ALWAYS, ENDS_SHORT, Control, Shim
+from tests.crash.shim import ALWAYS, ENDS_SHORT, Control, Fault, Shim
+from tests.crash.test_power_loss import OFTEN
 from tests.system.installation import ROOT
 from tests.system.resp import Refusal
 from tests.system.server import Server
@@ -34,8 +35,9 @@ CLIENTS = 4
 
 def fail_all_writes(control: Control) -> None:
     """Make every write fail from now on."""
+    control.journal_write.arm(EIO)
     control.write.arm(EIO)
-    control.synced_write.arm(EIO)
+    control.meta.arm(EIO)
 
 
 FAILURES: dict[str, Callable[[Control], None]] = {
@@ -43,14 +45,17 @@ FAILURES: dict[str, Callable[[Control], None]] = {
     "half a write": lambda control: control.write.arm(EIO, times=1, effect=2000),
     "a short write": lambda control: control.write.arm(ENDS_SHORT, times=1, effect=2000),
     "all writes": lambda control: control.write.arm(EIO, times=ALWAYS),
-    "a flush": lambda control: control.sync.arm(EIO, times=1),
-    "all flushes": lambda control: control.sync.arm(EIO, times=ALWAYS),
-    "a flush, for want of room": lambda control: control.sync.arm(ENOSPC, times=1),
-    "a flush, over quota": lambda control: control.sync.arm(EDQUOT, times=1),
-    "the meta page": lambda control: control.synced_write.arm(EIO, times=1),
-    "the meta page, written": lambda control: control.synced_write.arm(EIO, times=1, effect=4096),
-    "the meta page, in part": lambda control: control.synced_write.arm(EIO, times=1, effect=60),
-    "the meta page, for want of room": lambda control: control.synced_write.arm(ENOSPC, times=1, effect=4096),
+    "the meta page": lambda control: control.meta.arm(EIO, times=1),
+    "the meta page, written": lambda control: control.meta.arm(EIO, times=1, effect=4096),
+    "the meta page, in part": lambda control: control.meta.arm(EIO, times=1, effect=60),
+    "the meta page, for want of room": lambda control: control.meta.arm(ENOSPC, times=1, effect=4096),
+    "a flush": lambda control: control.journal_sync.arm(EIO, times=1),
+    "all flushes": lambda control: control.journal_sync.arm(EIO, times=ALWAYS),
+    "a flush, for want of room": lambda control: control.journal_sync.arm(ENOSPC, times=1),
+    "a flush, over quota": lambda control: control.journal_sync.arm(EDQUOT, times=1),
+    "a flush of the data file": lambda control: control.sync.arm(EIO, times=1),
+    "a write of the journal": lambda control: control.journal_write.arm(EIO, times=1),
+    "half a write of the journal": lambda control: control.journal_write.arm(EIO, times=1, effect=200),
     "all that is written": fail_all_writes,
 }
 
@@ -63,7 +68,7 @@ def test_a_disk_that_fails_ends_the_server_and_takes_nothing(
     shared = streams_of(chance, 2)
     history = History()
     for round_number in range(rounds(1)):
-        server = start_server(MIN_FREE_BYTES="0", **shim.variables())
+        server = start_server(MIN_FREE_BYTES="0", PYTHONPATH=os.fspath(OFTEN), **shim.variables())
         assert server.port
         timer = threading.Timer(chance.uniform(0.02, 0.2), FAILURES[failure], (shim.control,))
         timer.start()
@@ -71,7 +76,7 @@ def test_a_disk_that_fails_ends_the_server_and_takes_nothing(
         history += run([Client(server, number, random.Random(chance.random()), shared) for number in numbers])
         timer.join()
         require_end(server, shim.control)
-        for fault in (shim.control.write, shim.control.sync, shim.control.synced_write):
+        for fault in faults_of(shim.control):
             fault.disarm()
     server = start_server()
     with server.connect() as connection:
@@ -91,9 +96,14 @@ def require_end(server: Server, control: Control) -> None:
     assert "what the disk holds is not known" in server.output
 
 
-def failures_met(control: Control) -> tuple[int, int, int]:
+def faults_of(control: Control) -> list[Fault]:
+    """All that can fail."""
+    return [control.write, control.sync, control.meta, control.journal_write, control.journal_sync]
+
+
+def failures_met(control: Control) -> list[int]:
     """How many calls were made to fail."""
-    return control.write.met, control.sync.met, control.synced_write.met
+    return [fault.met for fault in faults_of(control)]
 
 
 def without_answers_of_failure(history: History) -> History:
@@ -127,7 +137,13 @@ except (StorageFailed, StoreFull) as failure:
 
 
 @pytest.mark.parametrize(
-    ("call", "verdict"), [("write", "StoreFull"), ("sync", "StorageFailed"), ("synced_write", "StorageFailed")]
+    ("call", "verdict"),
+    [
+        ("write", "StoreFull"),
+        ("meta", "StorageFailed"),
+        ("journal_write", "StoreFull"),
+        ("journal_sync", "StorageFailed"),
+    ],
 )
 def test_a_write_that_failed_is_told_from_a_flush_and_from_the_meta_page(
     shim: Shim, tmp_path: Path, call: str, verdict: str

@@ -1,7 +1,7 @@
 """No more room, in the middle of a batch: OOM to those whose events do not fit, nothing of theirs is stored, reads go
 on, and appends work again, in the same process, when there is room.
 
-A disk of so many bytes (the shim cuts writes short, as a disk does), a map of 1 MiB, and a real file system of 2 MiB.
+A disk of so many bytes (the shim cuts writes short, as a disk does), a map of 2 MiB, and a real file system of 6 MiB.
 """
 
 import os
@@ -124,9 +124,9 @@ def test_a_map_that_is_full_takes_nothing_of_a_batch_and_more_with_a_larger_one(
 
 @contextmanager
 def small_file_system(folder: Path) -> Iterator[Path]:
-    """A file system of 4 MiB, mounted."""
+    """A file system of 24 MiB, mounted."""
     folder.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", os.fspath(folder)]
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=24m", "none", os.fspath(folder)]
     if os.geteuid() != 0 or subprocess.run(mounting, capture_output=True).returncode != 0:
         pytest.skip("no file system can be mounted here; the shim stands in for a full one in the other tests")
     try:
@@ -140,7 +140,7 @@ def test_a_file_system_that_is_full_takes_nothing_of_a_batch_and_more_when_it_ha
 ) -> None:
     with small_file_system(tmp_path / "small") as folder:
         filler = folder / "filler"
-        filler.write_bytes(bytes(2_500_000))
+        filler.write_bytes(bytes(18_000_000))
         server = start_server(DATA=os.fspath(folder / "data"), MIN_FREE_BYTES="0")
         check(server, filler.unlink)
         server.kill()
