@@ -76,7 +76,12 @@ class UvloopConnection(asyncio.Protocol):
         self._transport: Any = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX, low=0)  # type: ignore[attr-defined]
         self._protocol: RespProtocol = self._factory.buildProtocol(self.getPeer())
+        # The loop's own method spares every reply a call; it drops what is written to a connection that was aborted.
+        self.write = transport.write  # type: ignore[attr-defined, method-assign]
         self._protocol.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted has not typed it
+        # The same for what comes: the loop looks the method up when it is told the protocol.
+        self.data_received = self._protocol.dataReceived  # type: ignore[method-assign]
+        transport.set_protocol(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -99,12 +104,14 @@ class UvloopConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        # Both lead back to this object.
+        del self.write, self.data_received
         self._protocol.connectionLost(connectionDone if exc is None else Failure(ConnectionLost(str(exc))))
 
     # What the RespProtocol calls.
 
     def write(self, data: bytes) -> None:
-        """Send bytes, at the end of this turn of the loop if the socket takes them."""
+        """Send bytes, now if the socket takes them."""
         if not self._transport.is_closing():
             self._transport.write(data)
 
