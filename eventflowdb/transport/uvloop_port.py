@@ -23,16 +23,14 @@ Address = IPv4Address | IPv6Address
 
 
 def install_reactor() -> None:
-    """Install Twisted's asyncio reactor on a loop of uvloop, unless a reactor is there or uvloop is not."""
+    """Install the reactor on a loop of uvloop, unless a reactor is there or uvloop is not."""
     if "twisted.internet.reactor" in sys.modules:
         return
     try:
-        import uvloop  # noqa: PLC0415 - without it the server runs on the reactor that Twisted picks
+        from eventflowdb.transport import uvloop_reactor  # noqa: PLC0415 - uvloop may be absent
     except ImportError:
-        return
-    from twisted.internet import asyncioreactor  # noqa: PLC0415 - not for those who chose another
-
-    asyncioreactor.install(uvloop.new_event_loop())
+        return  # the server runs on the reactor that Twisted picks
+    uvloop_reactor.install()
 
 
 def find_uvloop(reactor: object) -> "asyncio.AbstractEventLoop | None":
