@@ -46,11 +46,8 @@ class InflightBudget:
         self._waiting: dict[Holder, None] = {}
         self._relief: IDelayedCall | None = None
         self.used_bytes = 0
-
-    @property
-    def is_exhausted(self) -> bool:
+        self.is_exhausted = False
         """Whether connections must not be read."""
-        return self.used_bytes > self._limit_bytes
 
     def may_keep(self, untaken_bytes: int) -> bool:
         """Whether a connection that has left so much of its replies untaken may go on."""
@@ -59,6 +56,7 @@ class InflightBudget:
     def change(self, by_bytes: int) -> None:
         """Take, or give back where negative."""
         self.used_bytes += by_bytes
+        self.is_exhausted = self.used_bytes > self._limit_bytes
         if by_bytes < 0 and (self._waiting or self._relief is not None) and not self.is_exhausted:
             self._wake()
 

@@ -4,6 +4,10 @@ Theory of operation. Requests are taken from the parser one by one, only when th
 (up to a bound), a read waits until every append before it is answered, and while a long reply goes out nothing
 is taken. What cannot be taken stays in the parser, and the connection is not read. Replies that are not settled
 yet keep their place in a queue; everything settled at its front leaves in one write.
+
+Most requests come alone, to a connection on which nothing is under way. These take a straight road (`_is_straight`): no
+queue, no parser that keeps anything, one write. Whatever is not so plain leaves it for the general one (`_advance`),
+which finds out at its end whether the next request may take it again.
 """
 
 import enum
@@ -59,6 +63,9 @@ class _Stage(enum.Enum):
     ENDED = "is closed"
 
 
+_OPEN = _Stage.OPEN
+
+
 class Conversation:
     """Between the line of one connection and the dispatcher; used on the reactor's thread."""
 
@@ -66,9 +73,11 @@ class Conversation:
 
     def __init__(self, line: Line, session: Session, dispatcher: Dispatcher, budget: InflightBudget) -> None:
         self._line = line
+        self._send_bytes = line.send
         self._session = session
         self._dispatcher = dispatcher
         self._execute = dispatcher.execute
+        self._freshness = dispatcher.freshness
         self._budget = budget
         session.peer = self
         self._parser = RequestParser(dispatcher.request_limits(session))
@@ -95,13 +104,46 @@ class Conversation:
         """It was asked that reads see what was answered."""
         self._has_input_ended = False
         self._accounted_bytes = 0
+        self._is_straight = False
+        """It takes requests, nothing is owed, kept or held back: a request that comes alone can be answered at once."""
+        self._is_lone = False
+        """All that is under way is one reply that is owed to such a request."""
 
     def received(self, data: bytes) -> None:
         """Bytes have come."""
-        if self._stage is _Stage.OPEN:
+        if self._is_straight:
+            words = self._parser.read_alone(data)
+            if (
+                words is not None
+                and not self._budget.is_exhausted
+                and not (self._freshness.is_stale and self._is_read(words))
+            ):
+                self._run_alone(words)
+                return
+        if self._stage is _OPEN:
             self._dispatcher.touch(self._session)
             self._parser.feed(data)
             self._advance()
+
+    def _run_alone(self, words: list[bytes]) -> None:
+        """Run a request on the straight road."""
+        session = self._session
+        self._is_advancing = True
+        try:
+            reply = self._execute(session, words)
+            if not session.has_changed and self._stage is _OPEN and not self._ready:
+                if isinstance(reply, bytes):
+                    if reply:
+                        self._send_bytes(reply)
+                    return
+                if isinstance(reply, PendingReply) and reply.value is None and not self._budget.is_exhausted:
+                    self._is_straight, self._is_lone = False, True
+                    self._take_reply(reply, words)
+                    return
+            self._take_reply(reply, words)
+        finally:
+            self._is_advancing = False
+        self._advance()
 
     def writable(self) -> None:
         """What was sent is out: there is room again."""
@@ -114,7 +156,7 @@ class Conversation:
 
     def unwritable(self) -> None:
         """The client does not take its replies."""
-        self._is_writable = False
+        self._is_writable = self._is_straight = self._is_lone = False
 
     def input_ended(self) -> None:
         """Nothing more will come, or nothing more is to be read: finish what has come, then close."""
@@ -127,6 +169,7 @@ class Conversation:
     def lost(self) -> None:
         """The connection is gone. Appends under way are stored all the same."""
         self._stage = _Stage.ENDED
+        self._is_straight = self._is_lone = False
         reading, self._reading = self._reading, None
         if isinstance(reading, PendingReply):
             reading.is_abandoned = True
@@ -150,7 +193,7 @@ class Conversation:
     def push_messages(self, data: bytes) -> None:
         """Send messages of subscriptions now, behind the replies that are ready; only if may_push."""
         self._send_ready()
-        self._line.send(data)
+        self._send_bytes(data)
 
     def break_off(self, data: bytes) -> None:
         """End the connection, with a last word if it can be said between replies."""
@@ -213,6 +256,7 @@ class Conversation:
         if self._is_advancing or self._stage is _Stage.ENDED:
             return
         self._is_advancing = True
+        self._is_straight = self._is_lone = False
         try:
             self._take_requests()
             self._send_ready()
@@ -221,8 +265,22 @@ class Conversation:
         if self._stage is _Stage.OPEN:
             self._account()
             self._steer_reading()
+            self._is_straight = self._is_quiet()
         elif not self._owed and self._reading is None:
             self._close()
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing is under way, so that the straight road is open."""
+        return (
+            not self._owed
+            and self._reading is None
+            and self._is_writable
+            and not self._is_paused
+            and not self._has_input_ended
+            and self._next is None
+            and self._parser.is_between_requests
+            and self._session.muting is Muting.NOTHING
+        )
 
     def _take_requests(self) -> None:
         self._is_starved = False
@@ -252,14 +310,15 @@ class Conversation:
 
     def _must_wait(self, request: Request) -> bool:
         """Whether a read has to wait: for the appends before it, or to see what others were answered."""
-        if not (self._owed or self._dispatcher.is_stale):
-            return False
-        if self._dispatcher.order_of(self._session, request) is not Order.READ:
+        if not (self._owed or self._freshness.is_stale) or not self._is_read(request):
             return False
         if not self._owed and not self._is_freshening:
             self._is_freshening = True
-            self._dispatcher.freshen(self._freshened)
+            self._freshness.freshen(self._freshened)
         return True
+
+    def _is_read(self, request: Request) -> bool:
+        return self._dispatcher.order_of(self._session, request) is Order.READ
 
     def _freshened(self) -> None:
         self._is_freshening = False
@@ -275,7 +334,10 @@ class Conversation:
         )
 
     def _run(self, request: Request) -> None:
-        reply = self._execute(self._session, request)
+        self._take_reply(self._execute(self._session, request), request)
+
+    def _take_reply(self, reply: Reply, request: Request) -> None:
+        """Put a reply where it belongs, and follow what its command has changed."""
         if self._session.muting is not Muting.NOTHING:
             reply = self._mute(reply)
         if isinstance(reply, bytes):
@@ -336,6 +398,12 @@ class Conversation:
         self._dispatcher.touch(self._session)
         if self._stage is _Stage.ENDED or self._owed[0] is not reply:
             return
+        if self._is_lone and isinstance(reply.value, bytes) and not reply.is_muted:
+            self._owed.popleft()
+            self._reading = None
+            self._is_straight, self._is_lone = True, False
+            self._send_bytes(reply.value)
+            return
         self._collect()
         self._advance()
 
@@ -372,7 +440,7 @@ class Conversation:
         if not self._is_writable:
             self._untaken_bytes += len(data)
             self._budget.change(len(data))
-        self._line.send(data)
+        self._send_bytes(data)
 
     def _forget_untaken(self) -> None:
         if self._untaken_bytes:

@@ -8,6 +8,7 @@ from eventflowdb.consumers import StoredConsumer
 from eventflowdb.limits import CONSUMERS_MAX
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.estimates import Estimates
+from eventflowdb.service.freshness import Freshness
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.searches import Searches
@@ -53,13 +54,9 @@ class Database:
         return self._writer.commits
 
     @property
-    def is_stale(self) -> bool:
-        """Whether events were answered that reads do not see yet; see GroupCommitWriter.freshen."""
-        return self._writer.is_stale
-
-    def freshen(self, call: Callable[[], None]) -> None:
-        """Have `call` told when reads see everything that was answered."""
-        self._writer.freshen(call)
+    def freshness(self) -> Freshness:
+        """Whether reads see what was answered."""
+        return self._writer
 
     def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
         """Queue an append or another write; see GroupCommitWriter.append."""

@@ -15,10 +15,11 @@ from eventflowdb.service.access import Access
 from eventflowdb.service.clients import Clients
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
+from eventflowdb.service.freshness import Freshness
 from eventflowdb.service.monitoring import monitor_line
 from eventflowdb.service.reply import PendingReply, Reply
 from eventflowdb.service.session import Session
-from eventflowdb.service.statistics import Statistics
+from eventflowdb.service.statistics import CommandCount, Statistics
 from eventflowdb.storage.lmdb_store import Chunk, Span
 from eventflowdb.wire import replies
 from eventflowdb.wire.requests import UNAUTHENTICATED, DroppedRequest, Request, RequestLimits, authenticated
@@ -26,6 +27,21 @@ from eventflowdb.wire.requests import UNAUTHENTICATED, DroppedRequest, Request, 
 Responder = Callable[[Session, Any], Reply]
 
 _WORDS_SHOWN_CHARACTERS_MAX = 128
+
+
+class _Command:
+    """A command as the dispatcher needs it: its row of the table, who answers it, and its figures."""
+
+    __slots__ = ("count", "decode", "name", "respond", "spec", "words_max", "words_min")
+
+    def __init__(self, spec: CommandSpec, respond: Responder, count: CommandCount) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.decode = spec.decode
+        self.words_min = spec.words_min
+        self.words_max = spec.words_max
+        self.respond = respond
+        self.count = count
 
 
 class Dispatcher:
@@ -52,7 +68,11 @@ class Dispatcher:
         self._statistics = statistics
         self._seconds = seconds
         self._authenticated_limits = authenticated(request_bytes_max)
-        self._commands = {name.encode(): (spec, responders[name]) for name, spec in COMMANDS.items()}
+        self._monitors = clients.monitors
+        self._commands: dict[bytes, _Command] = {}
+        for name, spec in COMMANDS.items():
+            command = _Command(spec, responders[name], statistics.count_of(name))
+            self._commands[name.encode()] = self._commands[name.lower().encode()] = command
         self._is_shutting_down = False
 
     def new_session(self, address: str, local_address: str) -> Session:
@@ -84,20 +104,16 @@ class Dispatcher:
         return self._authenticated_limits if session.is_authenticated else UNAUTHENTICATED
 
     @property
-    def is_stale(self) -> bool:
-        """Whether a read has to wait, since events were answered that it would not see yet."""
-        return self._database.is_stale
-
-    def freshen(self, call: Callable[[], None]) -> None:
-        """Have `call` told when reads may run."""
-        self._database.freshen(call)
+    def freshness(self) -> Freshness:
+        """Whether a read has to wait."""
+        return self._database.freshness
 
     def order_of(self, session: Session, request: Request) -> Order:
         """When a request may run."""
         if isinstance(request, DroppedRequest) or not session.is_authenticated:
             return Order.AT_ONCE
         found = self._find(request[0])
-        return Order.AT_ONCE if found is None else found[0].order
+        return Order.AT_ONCE if found is None else found.spec.order
 
     def execute(self, session: Session, request: Request) -> Reply:
         """Run one request. Never raises."""
@@ -107,21 +123,29 @@ class Dispatcher:
         began = self._seconds()
         session.last_used_at = began
         session.commands += 1
-        try:
-            spec, respond = self._admit(session, request)
-        except EventflowError as refusal:
-            return self._refuse(refusal)
-        session.last_command = spec.name
-        if self._clients.monitors:
-            self._show_monitors(session, spec, request)
-        return self._respond(session, spec, respond, request, began)
+        command = self._commands.get(request[0])
+        # What most requests pass, written out; _admit says what is wrong with the others.
+        if (
+            command is None
+            or not session.is_authenticated
+            or self._is_shutting_down
+            or not command.words_min <= len(request) <= command.words_max
+        ):
+            try:
+                command = self._admit(session, request)
+            except EventflowError as refusal:
+                return self._refuse(refusal)
+        session.last_command = command.name
+        if self._monitors:
+            self._show_monitors(session, command.spec, request)
+        return self._respond(session, command, request, began)
 
     def execute_limited(self, session: Session, request: Request) -> Reply:
         """The same on a connection in RESP2 that has subscriptions: what is answered must not look like a reply."""
         found = None if isinstance(request, DroppedRequest) else self._find(request[0])
         if found is None or isinstance(request, DroppedRequest):
             return self.execute(session, request)
-        spec = found[0]
+        spec = found.spec
         if not spec.words_min <= len(request) <= spec.words_max:
             return self.execute(session, request)
         if not spec.is_for_subscribers:
@@ -137,48 +161,53 @@ class Dispatcher:
         """The next chunk of a long reply."""
         return self._database.read_on(span)
 
-    def _admit(self, session: Session, words: list[bytes]) -> tuple[CommandSpec, Responder]:
-        """The command and its responder, if this connection may run it now with so many words."""
+    def _admit(self, session: Session, words: list[bytes]) -> _Command:
+        """The command, if this connection may run it now with so many words."""
         found = self._find(words[0])
-        if not session.is_authenticated and (found is None or not found[0].is_for_anyone):
+        if not session.is_authenticated and (found is None or not found.spec.is_for_anyone):
             raise NotAuthenticated("Authentication required.")
         if found is None:
             raise _unknown_command(words)
         if self._is_shutting_down:
             raise TryAgain("the server is shutting down; nothing was stored; retry when it is back")
-        spec = found[0]
-        if not spec.words_min <= len(words) <= spec.words_max:
-            raise CommandRefused(f"wrong number of arguments for '{spec.name.lower()}' command")
+        if not found.words_min <= len(words) <= found.words_max:
+            raise CommandRefused(f"wrong number of arguments for '{found.name.lower()}' command")
         return found
 
-    def _respond(
-        self, session: Session, spec: CommandSpec, respond: Responder, words: list[bytes], began: float
-    ) -> Reply:
+    def _respond(self, session: Session, command: _Command, words: list[bytes], began: float) -> Reply:
         """Have the command answered, and count it when it is."""
         reply: Reply
         error_code: str | None = None
         try:
-            if spec.decode is not None and len(words) == 2:
-                reply = respond(session, spec.decode(words[1]))
+            if command.decode is not None and len(words) == 2:
+                reply = command.respond(session, command.decode(words[1]))
             else:
-                reply = respond(session, words)
+                reply = command.respond(session, words)
         except EventflowError as refusal:
             reply, error_code = replies.error(refusal), refusal.code
         except Exception:
             fault = error_of(Failure(), self._log, "a request failed")
             reply, error_code = replies.error(fault), fault.code
         if isinstance(reply, PendingReply):
-            reply.count_with(lambda: self._count(session, spec, words, began, _error_code(reply.value)))
+            self._count_later(reply, session, command, words, began)
         else:
-            self._count(session, spec, words, began, error_code)
+            self._count(session, command, words, began, error_code)
         return reply
 
+    def _count_later(
+        self, reply: PendingReply, session: Session, command: _Command, words: list[bytes], began: float
+    ) -> None:
+        # Apart, since what a closure holds is slower to reach for all who do not need it.
+        reply.count_with(lambda: self._count(session, command, words, began, _error_code(reply.value)))
+
     def _count(
-        self, session: Session, spec: CommandSpec, words: list[bytes], began: float, error_code: str | None
+        self, session: Session, command: _Command, words: list[bytes], began: float, error_code: str | None
     ) -> None:
         seconds = self._seconds() - began
-        self._statistics.count(spec.name, seconds, error_code)
-        if seconds >= SLOWLOG_SECONDS_MIN and not spec.has_secrets:
+        command.count.add(seconds)
+        if error_code is not None:
+            self._statistics.add_failure(command.count, error_code)
+        if seconds >= SLOWLOG_SECONDS_MIN and not command.spec.has_secrets:
             self._statistics.keep_slow(seconds, words, session.address, session.name)
 
     def _refuse(self, refusal: EventflowError) -> bytes:
@@ -187,11 +216,11 @@ class Dispatcher:
 
     def _show_monitors(self, session: Session, spec: CommandSpec, words: list[bytes]) -> None:
         line = monitor_line(session.address, words[:1] if spec.has_secrets else words, spec.has_secrets)
-        for monitor in self._clients.monitors:
+        for monitor in self._monitors:
             if monitor is not session and monitor.peer is not None:
                 monitor.peer.push(line)
 
-    def _find(self, name: bytes) -> tuple[CommandSpec, Responder] | None:
+    def _find(self, name: bytes) -> _Command | None:
         return self._commands.get(name) or self._commands.get(name.upper())
 
 

@@ -92,5 +92,6 @@ Reply = bytes | PendingReply | LongReply
 
 def chunk_reply(chunk: Chunk) -> bytes | LongReply:
     """The whole reply to a read if its first chunk is all there is; else its beginning."""
-    beginning = replies.array_start(chunk.total()) + replies.array_items(chunk.records)
-    return beginning + replies.ARRAY_END if chunk.rest is None else LongReply(beginning, chunk.rest)
+    if chunk.rest is None:
+        return replies.bulk_array(chunk.records)
+    return LongReply(replies.array_start(chunk.total()) + replies.array_items(chunk.records), chunk.rest)

@@ -25,6 +25,18 @@ class CommandCount:
         self.seconds = 0.0
         self.seconds_max = 0.0
 
+    def add(self, seconds: float) -> None:
+        """A call was answered, so long after it was taken."""
+        self.calls += 1
+        self.seconds += seconds
+        if seconds > self.seconds_max:  # noqa: PLR1730 - max() costs as much as all the rest
+            self.seconds_max = seconds
+
+    def reset(self) -> None:
+        """Count from zero."""
+        self.calls = self.failed = 0
+        self.seconds = self.seconds_max = 0.0
+
 
 class SlowCommand(NamedTuple):
     """A command that took long: number, time it ended (since 1970), how long, its words, who sent it."""
@@ -43,28 +55,35 @@ class Statistics:
     def __init__(self) -> None:
         self.slow: deque[SlowCommand] = deque(maxlen=SLOWLOG_ENTRIES_MAX)
         self._slow_count = 0
+        self._counts: dict[str, CommandCount] = {}
         self.reset()
 
     def reset(self) -> None:
         """Count from zero; the slow commands stay."""
-        self.commands: dict[str, CommandCount] = {}
+        for count in self._counts.values():
+            count.reset()
         self.errors: Counter[str] = Counter()
-        self.commands_processed = 0
         self.connections_received = 0
         self.connections_rejected = 0
 
-    def count(self, name: str, seconds: float, error_code: str | None) -> None:
-        """A command was answered, so long after it was taken."""
-        found = self.commands.get(name)
-        if found is None:
-            found = self.commands[name] = CommandCount()
-        found.calls += 1
-        found.seconds += seconds
-        self.commands_processed += 1
-        found.seconds_max = max(found.seconds_max, seconds)
-        if error_code is not None:
-            found.failed += 1
-            self.errors[error_code] += 1
+    @property
+    def commands(self) -> dict[str, CommandCount]:
+        """The figures of each command that was called."""
+        return {name: count for name, count in self._counts.items() if count.calls}
+
+    @property
+    def commands_processed(self) -> int:
+        """How many calls there were of all commands."""
+        return sum(count.calls for count in self._counts.values())
+
+    def count_of(self, name: str) -> CommandCount:
+        """What a command is counted with; the same one always."""
+        return self._counts.setdefault(name, CommandCount())
+
+    def add_failure(self, count: CommandCount, error_code: str) -> None:
+        """A command was answered with an error."""
+        count.failed += 1
+        self.errors[error_code] += 1
 
     def keep_slow(self, seconds: float, words: Sequence[bytes], address: str, client_name: str) -> None:
         """Remember a command that took long (SLOWLOG_SECONDS_MIN or more)."""

@@ -8,8 +8,8 @@ reusing pages.
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
-from itertools import islice, repeat
-from operator import lt
+from itertools import islice
+from operator import itemgetter, lt
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -69,6 +69,10 @@ class Chunk(NamedTuple):
 
 
 NOTHING = Chunk([], None)
+
+# In whole passes these take half the time of a loop.
+_id_of_entry = itemgetter(slice(4, None))
+_stream_of_record = itemgetter(slice(STREAM_AT, STREAM_END))
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -169,20 +173,21 @@ class LmdbStore:
         """Begin to read a stream from `version` on, at most `limit` events (None: all it holds now)."""
         # The most frequent read, written out: each call that is spared is one of a few dozen.
         try:
-            with self._env.begin() as txn:
-                number = txn.get(layout.stream_key(stream), db=self.environment.streams)
+            txn = self._env.begin()
+            try:
+                number = txn.get(layout.stream_key(stream), None, self.environment.streams)
                 if number is None:
                     return NOTHING
                 cursor = txn.cursor(self.environment.stream_events)
                 if not cursor.set_key(number):
                     raise CorruptRecord(f"stream {stream} has a number but no events; restore from a backup")
-                events_max = bounds.events_max
                 if version == 0:
                     # Most streams end within the bound, so that their length needs no look of its own.
-                    entries = list(islice(cursor.iternext_dup(), events_max + 1))
+                    events_max = bounds.events_max
+                    entries_max = events_max + 1 if limit is None or limit > events_max else limit
+                    entries = list(islice(cursor.iternext_dup(), entries_max))
                     if len(entries) <= events_max:
-                        wanted = len(entries) if limit is None or limit > len(entries) else limit
-                        return self._stream_page(txn, StreamSpan(number, stream, 0, wanted), entries[:wanted], bounds)
+                        return self._stream_page(txn, StreamSpan(number, stream, 0, len(entries)), entries, bounds)
                 cursor.last_dup()
                 count = layout.unpack_version(cursor.value()) + 1 - version
                 if limit is not None and limit < count:
@@ -190,6 +195,8 @@ class LmdbStore:
                 if count <= 0:
                     return NOTHING
                 return self._stream_chunk(txn, StreamSpan(number, stream, version, count), bounds)
+            finally:
+                txn.abort()
         except lmdb.Error as error:
             raise StorageFailed(f"the storage failed: {error}") from error
 
@@ -228,10 +235,11 @@ class LmdbStore:
         An index entry carries no checksum. Yet what it leads to is the right event if the record says so; and if the
         first and the last record of a page are right, and the ids between them of one stream and in order, each is.
         """
-        keys = [entry[4:] for entry in entries]
+        keys = list(map(_id_of_entry, entries))
         values: list[bytes] = []
         size, bytes_max = 0, bounds.bytes_max
-        for value in map(txn.get, keys, repeat(None), repeat(self.environment.log)):
+        # A cursor looks for the next key on the page where it is before it goes down the tree.
+        for value in map(txn.cursor(self.environment.log).get, keys):
             if value is None:
                 raise CorruptRecord(f"event {id_text(keys[len(values)])} is in an index but not in the log")
             size += len(value)
@@ -257,13 +265,12 @@ class LmdbStore:
         size = 0
         is_found = cursor.set_range(span.start)
         first_id = id_text(cursor.key())
-        for value in cursor.iternext(keys=False, values=True) if is_found else ():
+        # Not asked for one more than wanted, the cursor stays where it is.
+        for value in islice(cursor.iternext(keys=False, values=True), wanted) if is_found else ():
             size += len(value)
-            if values and size > bytes_max:
+            if size > bytes_max and values:
                 break
             values.append(value)
-            if len(values) == wanted:
-                break
         key = cursor.key()
         if not key:
             raise CorruptRecord("the log ends before its head says; restore from a backup")
@@ -284,8 +291,8 @@ def _require_stream(span: StreamSpan, keys: Sequence[bytes], records: Sequence[b
     if not (
         _stands_at(records[0], stream, span.version)
         and _stands_at(records[-1], stream, last)
-        and all(map(lt, keys, keys[1:]))
-        and [record[STREAM_AT:STREAM_END] for record in records] == [stream] * len(records)
+        and all(map(lt, keys, islice(keys, 1, None)))
+        and list(map(_stream_of_record, records)).count(stream) == len(records)
     ):
         raise CorruptRecord(
             f"the index of stream {span.stream} is damaged between versions {span.version} and {last}; "

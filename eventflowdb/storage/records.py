@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Sequence
 from itertools import repeat
+from operator import itemgetter
 
 import google_crc32c
 import msgspec
@@ -29,6 +30,9 @@ ID_AT = len('{"id":"')
 STREAM_AT = len('{"id":"01KAS4NVR1SDPXY9PK3ZJ4MDGB","stream":"')
 STREAM_END = STREAM_AT + 36
 """Where the stream stands in the JSON of any event."""
+
+_record_of = itemgetter(slice(len(EVENT_KIND), -SEAL_BYTES))
+"""The event's JSON in a value of the log."""
 
 _crc32c = google_crc32c.extend
 _pack_crc = struct.Struct("<I").pack
@@ -73,7 +77,7 @@ def load_page(stored: Sequence[bytes], keys: Sequence[bytes] | None = None) -> l
         for value, key in zip(stored, keys or repeat(None), strict=False):
             unseal(value, _name(value, key))
         raise CorruptRecord("a page of records does not match its checksums; restore from a backup")
-    return [value[1:-4] for value in stored]
+    return list(map(_record_of, stored))
 
 
 def _name(value: bytes, key: bytes | None) -> str:

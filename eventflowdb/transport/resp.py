@@ -41,6 +41,9 @@ class RespProtocol(LineReceiver):
         transport = self.transport
         if isinstance(transport, Connection):
             self._direct = transport
+        else:
+            # uvloop's write sends at once itself; without the call between.
+            self.send = transport.write  # type: ignore[method-assign]
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
         if self._direct is not None:
@@ -82,6 +85,8 @@ class RespProtocol(LineReceiver):
             self._conversation = None
             # It refers to the conversation, which refers to this connection.
             del self.dataReceived
+        if self._direct is None:
+            del self.send
         self._connections.dismiss(self)
         for waiter in self._lost_waiters:
             waiter.callback(None)

@@ -23,16 +23,14 @@ Address = IPv4Address | IPv6Address
 
 
 def install_reactor() -> None:
-    """Install Twisted's asyncio reactor on a loop of uvloop, unless a reactor is there or uvloop is not."""
+    """Install the reactor on a loop of uvloop, unless a reactor is there or uvloop is not."""
     if "twisted.internet.reactor" in sys.modules:
         return
     try:
-        import uvloop  # noqa: PLC0415 - without it the server runs on the reactor that Twisted picks
+        from eventflowdb.transport import uvloop_reactor  # noqa: PLC0415 - uvloop may be absent
     except ImportError:
-        return
-    from twisted.internet import asyncioreactor  # noqa: PLC0415 - not for those who chose another
-
-    asyncioreactor.install(uvloop.new_event_loop())
+        return  # the server runs on the reactor that Twisted picks
+    uvloop_reactor.install()
 
 
 def find_uvloop(reactor: object) -> "asyncio.AbstractEventLoop | None":
@@ -76,7 +74,12 @@ class UvloopConnection(asyncio.Protocol):
         self._transport: Any = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX, low=0)  # type: ignore[attr-defined]
         self._protocol: RespProtocol = self._factory.buildProtocol(self.getPeer())
+        # The loop's own method spares every reply a call; it drops what is written to a connection that was aborted.
+        self.write = transport.write  # type: ignore[attr-defined, method-assign]
         self._protocol.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted has not typed it
+        # The same for what comes: the loop looks the method up when it is told the protocol.
+        self.data_received = self._protocol.dataReceived  # type: ignore[method-assign]
+        transport.set_protocol(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -99,12 +102,14 @@ class UvloopConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        # Both lead back to this object.
+        del self.write, self.data_received
         self._protocol.connectionLost(connectionDone if exc is None else Failure(ConnectionLost(str(exc))))
 
     # What the RespProtocol calls.
 
     def write(self, data: bytes) -> None:
-        """Send bytes, at the end of this turn of the loop if the socket takes them."""
+        """Send bytes, now if the socket takes them."""
         if not self._transport.is_closing():
             self._transport.write(data)
 

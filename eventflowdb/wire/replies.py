@@ -5,7 +5,7 @@ then `array_items` any number of times, then ARRAY_END. Inside, each item carrie
 before it, which spares the copy of cutting it off.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from eventflowdb.errors import EventflowError
 
@@ -17,6 +17,7 @@ _ERROR_CHARACTERS_MAX = 1000
 _LINE_BREAKS = str.maketrans("\r\n", "  ")
 # Formatting a header costs twice as much as looking it up.
 _ITEM_HEADERS = tuple(b"\r\n$%d\r\n" % length for length in range(4096))
+_short_header = _ITEM_HEADERS.__getitem__
 
 
 def integer(number: int) -> bytes:
@@ -36,7 +37,7 @@ def array(replies: Sequence[bytes]) -> bytes:
 
 def bulk_array(values: Sequence[bytes]) -> bytes:
     """A whole array of bulk strings."""
-    return array_start(len(values)) + array_items(values) + ARRAY_END
+    return b"".join((array_start(len(values)), *_item_pieces(values), ARRAY_END))
 
 
 def array_start(count: int) -> bytes:
@@ -44,15 +45,20 @@ def array_start(count: int) -> bytes:
     return b"*%d" % count
 
 
-def array_items(values: Iterable[bytes]) -> bytes:
+def array_items(values: Sequence[bytes]) -> bytes:
     """Some bulk strings of an array that has begun."""
-    pieces: list[bytes] = []
-    add = pieces.append
-    for value in values:
-        length = len(value)
-        add(_ITEM_HEADERS[length] if length < 4096 else b"\r\n$%d\r\n" % length)
-        add(value)
-    return b"".join(pieces)
+    return b"".join(_item_pieces(values))
+
+
+def _item_pieces(values: Sequence[bytes]) -> list[bytes]:
+    """The headers of bulk strings, and themselves, by turns: made in whole passes, half the price of a loop."""
+    pieces = [b""] * (2 * len(values))
+    try:
+        pieces[::2] = map(_short_header, map(len, values))
+    except IndexError:
+        pieces[::2] = [b"\r\n$%d\r\n" % len(value) for value in values]
+    pieces[1::2] = values
+    return pieces
 
 
 def message_prefix(channel: bytes, is_push: bool) -> bytes:

@@ -25,6 +25,7 @@ _HEADER_BYTES_MAX = len("$\r\n") + _LENGTH_DIGITS_MAX
 # are the lowest there are.
 _SHORT_COUNTS = {b"*%d\r\n" % count: count for count in range(1, UNAUTHENTICATED_ARGUMENTS_MAX)}
 _SHORT_LENGTHS = {b"$%d" % length: length for length in range(4096)}
+_SHORT_HEADERS = tuple(_SHORT_LENGTHS)
 
 
 class ProtocolError(Exception):
@@ -100,6 +101,37 @@ class RequestParser:
     def has_unread(self) -> bool:
         """Whether there are bytes that `next_request` has not looked at."""
         return self._offset < len(self._buffer)
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether all that has come was given out."""
+        return self._words_left == 0 and self._offset >= len(self._buffer)
+
+    def read_alone(self, data: bytes) -> list[bytes] | None:
+        """The request that these bytes are, if they are one of one or two words, whole, with nothing behind it.
+
+        Only between requests, instead of `feed`: most requests come so, and are cut with a handful of operations.
+        There is no rule of its own here: where anything is unusual or wrong it gives None, and has done nothing.
+        """
+        size = len(data)
+        if size > UNAUTHENTICATED_BULK_BYTES_MAX or size > self.limits.request_bytes_max:
+            return None
+        # A word that holds a line break makes more pieces.
+        pieces = data.split(b"\r\n")
+        if len(pieces) == 6:
+            name, argument = pieces[2], pieces[4]
+            if (
+                pieces[0] == b"*2"
+                and not pieces[5]
+                and pieces[1] == _bulk_header(len(name))
+                and pieces[3] == _bulk_header(len(argument))
+            ):
+                return [name, argument]
+        elif len(pieces) == 4 and pieces[0] == b"*1" and not pieces[3]:
+            name = pieces[2]
+            if pieces[1] == _bulk_header(len(name)):
+                return [name]
+        return None
 
     def next_request(self) -> Request | None:
         """The next complete request, or None: need more data. ProtocolError where the bytes are not RESP."""
@@ -280,6 +312,11 @@ class RequestParser:
             return split_words(line)
         except UnbalancedQuotes as error:
             raise ProtocolError("unbalanced quotes in request") from error
+
+
+def _bulk_header(length: int) -> bytes:
+    """The header of a bulk of such a length, without its CRLF."""
+    return _SHORT_HEADERS[length] if length < 4096 else b"$%d" % length
 
 
 def _bulk_length(header: bytes) -> int | None:

@@ -16,6 +16,8 @@ from tests.system.resp import Connection
 
 PATIENCE_SECONDS = 60.0
 """How long anything may take that is expected to happen; only a failing test waits so long."""
+REACTOR_VARIABLE = "EVENTFLOWDB_TEST_REACTOR"
+"""Names the reactor of the servers under test, where that is not to be the one they choose themselves."""
 _LISTENS = re.compile(r"listens on IPv[46]Address\(type='TCP', host='[^']+', port=(\d+)")
 
 
@@ -50,7 +52,9 @@ class Server:
     ) -> "Server":
         """A server in the foreground, on a free port, with DATA in its folder."""
         environment = {**installation.environment(), "PORT": "0", "DATA": "data", **settings}
-        return cls(["twistd", "-n", "--pidfile=", *twistd_options, "eventflowdb"], environment, folder)
+        reactor = os.environ.get(REACTOR_VARIABLE)
+        chosen = [f"--reactor={reactor}"] if reactor and not twistd_options else []
+        return cls(["twistd", "-n", "--pidfile=", *chosen, *twistd_options, "eventflowdb"], environment, folder)
 
     def __enter__(self) -> "Server":
         return self

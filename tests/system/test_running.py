@@ -20,7 +20,7 @@ pytestmark = pytest.mark.system
 EVENT = {"type": "t", "data": "d"}
 
 
-@pytest.mark.parametrize("reactor", ["epoll", "poll", "select", "asyncio"])
+@pytest.mark.parametrize("reactor", ["epoll", "poll", "select", "asyncio", "uvloop"])
 def test_server_runs_under_every_reactor(start_server: StartServer, reactor: str) -> None:
     server = start_server(f"--reactor={reactor}")
     stream = str(uuid.uuid4())
@@ -29,8 +29,32 @@ def test_server_runs_under_every_reactor(start_server: StartServer, reactor: str
         assert connection.read_stream(stream) == added
         check_log(connection)
         assert server.terminate() == -signal.SIGTERM
-    assert f"reactor class: twisted.internet.{reactor}" in server.output
+    place = "eventflowdb.transport" if reactor == "uvloop" else "twisted.internet"
+    assert f"reactor class: {place}.{reactor}" in server.output
     assert "Traceback" not in server.output
+
+
+@pytest.fixture
+def without_uvloop(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine where uvloop cannot be had."""
+    folder = tmp_path / "absent"
+    folder.mkdir()
+    (folder / "uvloop.py").write_text("raise ImportError('there is none')\n", encoding="utf-8")
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_server_runs_without_uvloop(start_server: StartServer, without_uvloop: dict[str, str]) -> None:
+    server = start_server(**without_uvloop)
+    with server.connect() as connection:
+        assert connection.call("PING") == "PONG"
+    assert server.terminate() == -signal.SIGTERM
+    assert "uvloop" not in server.output
+
+
+def test_uvloop_is_refused_where_it_is_absent(start_server: StartServer, without_uvloop: dict[str, str]) -> None:
+    server = start_server("--reactor=uvloop", **without_uvloop)
+    assert server.wait() == 1
+    assert "The specified reactor cannot be used, failed with error: there is none" in server.output
 
 
 def test_server_runs_as_a_daemon(installation: Installation, tmp_path: Path) -> None:

@@ -275,3 +275,42 @@ def test_a_protocol_error_comes_after_the_requests_before_it() -> None:
     assert parser.next_request() == [b"PING"]
     with pytest.raises(ProtocolError, match=r"^invalid multibulk length$"):
         parser.next_request()
+
+
+def request_alone(data: bytes, limits: RequestLimits) -> list[Outcome]:
+    """What the general way makes of these bytes, if that is one request; else nothing."""
+    found = outcomes([data], limits)
+    return found if len(found) == 1 and isinstance(found[0], list) else []
+
+
+@pytest.mark.parametrize("sent", [array(b"PING"), array(b"GET", b"{}"), array(b""), array(b"ECHO", b"x" * 5000)])
+def test_a_short_request_that_comes_alone_is_read_at_once(sent: bytes) -> None:
+    parser = RequestParser(LIMITS)
+    assert [parser.read_alone(sent)] == outcomes([sent])
+    assert parser.is_between_requests
+
+
+@pytest.mark.parametrize(("sent", "expected"), [*COMPLETE, *UNFINISHED, *REFUSED])
+@pytest.mark.parametrize("limits", [LIMITS, UNAUTHENTICATED])
+def test_what_is_read_at_once_is_what_would_be_read_otherwise(
+    sent: bytes, expected: list[Outcome], limits: RequestLimits
+) -> None:
+    alone = RequestParser(limits).read_alone(sent)
+    assert alone is None or [alone] == expected == request_alone(sent, limits)
+
+
+@UNHURRIED
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=3), st.sampled_from([b"*1", b"*2", b"$0", b"$1", b"$2", b"", b"a"])), max_size=7
+    )
+)
+def test_any_bytes_read_at_once_are_read_as_they_would_be_otherwise(lines: list[bytes]) -> None:
+    sent = b"\r\n".join(lines)
+    alone = RequestParser(LIMITS).read_alone(sent)
+    assert alone is None or [alone] == request_alone(sent, LIMITS)
+
+
+def test_a_request_over_the_limit_is_not_read_at_once() -> None:
+    assert RequestParser(SMALL_LIMITS).read_alone(array(b"ADD", b"x" * 1025)) is None
+    assert RequestParser(LIMITS).read_alone(array(b"ADD", b"x" * (1 << 15))) is None
