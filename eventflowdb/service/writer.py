@@ -224,6 +224,7 @@ class GroupCommitWriter:
         self._is_showing = False
         if isinstance(failure, StorageFailed):
             self._fail(failure)
+        # After a failure too: what cannot be seen now is there after the next start.
         self.is_stale = False
         self._tell_fresh()
         self._tell_idle()
@@ -265,6 +266,8 @@ class GroupCommitWriter:
             waiter.callback(None)
 
     def _fail(self, failure: StorageFailed) -> None:
+        if self._failure is not None:
+            return
         self._failure = failure
         while self._waiting:
             self._tell(self._waiting.popleft(), failure)
