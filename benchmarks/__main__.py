@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import conditions, consumers, reading, servers, workloads
+from benchmarks import cold, conditions, consumers, reading, servers, workloads
 from eventflowdb.storage.folder import file_system_of
 
 MILLION = 1_000_000
@@ -30,6 +30,7 @@ def main() -> None:
         conditions.measure(folder / "conditions", MILLION, given.rounds, 12_800)
         reading.measure(folder / "conditions", MILLION, given.rounds)
         consumers.measure(folder / "conditions", given.rounds)
+        cold.measure(folder / "conditions", MILLION // 2, given.rounds)
 
 
 def _measure_small(port: int, redis_port: int, rounds: int) -> None:

@@ -161,6 +161,14 @@ def test_subscribing_again_changes_nothing(server: SteppedServer) -> None:
     assert positions(connection) == [3]
 
 
+def test_a_query_that_is_written_otherwise_is_another_subscription(server: SteppedServer) -> None:
+    names = ["{}", "{ }", '{"types":["held"]}', '{"types": ["held"]}']
+    connection = subscribed(server, *names)
+    server.hold(STREAM, 1)
+    stored(server, OTHER, 0, "a")
+    assert sorted(received(connection)) == sorted([(name, 1) for name in names] + [("{}", 2), ("{ }", 2)])
+
+
 def test_a_confirmation_stands_before_the_first_message_and_behind_earlier_replies(
     server: SteppedServer, connection: Connection
 ) -> None:

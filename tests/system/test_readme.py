@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from eventflowdb import errors
 from tests.conftest import StartServer
 from tests.readme import README, blocks, with_tables
 from tests.system.installation import Installation
@@ -17,6 +18,13 @@ TEXT = README.read_text(encoding="utf-8")
 
 def test_the_tables_are_those_of_the_code() -> None:
     assert with_tables(TEXT) == TEXT, "run python -m tests.readme"
+
+
+def test_every_code_of_a_refusal_is_explained() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {kind.code for kind in kinds if issubclass(kind, errors.EventflowError)}
+    explained = TEXT.partition("Errors are `-CODE text`.")[2].partition("\n\n")[0]
+    assert {code for code in codes if code not in explained} == set()
 
 
 def test_the_tour_shows_what_happens(start_server: StartServer) -> None:
