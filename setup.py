@@ -25,6 +25,9 @@ same; it needs a C compiler, and in the environment what the extra `compile` lis
 COMPILERS = ["setuptools>=77", "wheel", "mypy==2.4.1", "mypy-zope==1.0.17"]
 """What a build without isolation needs; setuptools of before 70 had its bdist_wheel from wheel."""
 
+DRAWING = ["matplotlib>=3.8"]
+"""What draws the charts of the benchmarks."""
+
 
 def extensions() -> "list[Extension]":
     """What is compiled: nothing, unless one asks for it."""
@@ -72,6 +75,7 @@ setup(
     extras_require={
         "redis": ["redis>=5"],
         "compile": COMPILERS,
+        "bench": DRAWING,
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
@@ -84,6 +88,7 @@ setup(
             "import-linter==2.15",
             "build>=1.2",
             "check-jsonschema>=0.29",
+            *DRAWING,
         ],
     },
     classifiers=[

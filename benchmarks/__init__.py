@@ -1,1 +1,1 @@
-"""How fast the server is: `python -m benchmarks`. Figures and how they were taken stand in README.md beside this."""
+"""How fast the server is: `python -m benchmarks --help`. The figures, and how they were taken, stand in README.md."""

@@ -1,93 +1,145 @@
-"""Measure the server of this environment: `python -m benchmarks [--rounds N] [--folder DIR]`."""
+"""Measure this server beside others, on a machine of your own: `python -m benchmarks all --write` is all of it."""
 
 import argparse
-import os
-import platform
-import statistics
+import json
+import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import cold, conditions, consumers, reading, servers, workloads
-from eventflowdb.storage.folder import file_system_of
+from benchmarks import charts, floors, readme
+from benchmarks.comparison import Comparison, Size, compare
+from benchmarks.machine import describe, in_words
+from benchmarks.stores import Store
+from benchmarks.stores.eventflowdb import OURS, EventflowDB
+from benchmarks.stores.jetstream import JetStream
+from benchmarks.stores.message_db import MessageDb
+from benchmarks.stores.redis_streams import REDIS, RedisStreams
+from benchmarks.stores.sqlite import EventsourcingSQLite
+from benchmarks.stores.umadb import UmaDB
+from benchmarks.sweeps import Sweeps, sweep
+from benchmarks.tables import comparison_report, sweeps_report
+from benchmarks.turns import Pace
 
-MILLION = 1_000_000
-STREAMS = 2000
+_ROOT = Path(__file__).resolve().parent.parent
+_COMMANDS = {
+    "peers": "a table: this server beside the stores that are installed",
+    "charts": "charts: throughput and latency against clients and against the size of the log",
+    "all": "both",
+    "floors": "this server by itself, with the figures that have floors (wants redis-benchmark)",
+}
 
 
-def main() -> None:
-    """Run every workload in every round and print medians."""
-    options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    options.add_argument("--rounds", type=int, default=3, help="the median of so many is printed")
-    options.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="a folder on the disk to measure")
-    given = options.parse_args()
+def main() -> int:
+    """Measure; 1 where a check has failed."""
+    given = _options().parse_args()
+    if given.command == "floors":
+        floors.measure(given.folder, given.rounds)
+        return 0
+    if given.command in {"charts", "all"}:
+        charts.require()
+    size = Size(Pace(0.2, 0.05), 1, 50) if given.short else Size(Pace(given.seconds, 0.5), given.rounds, 2000)
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="eventflowdb-benchmark-") as name:
         folder = Path(name)
-        print(f"{platform.platform()}, {os.cpu_count()} processors, {file_system_of(folder)}; fsync before each answer")
-        with servers.redis(folder / "redis") as redis_port, servers.eventflowdb(folder / "data") as (port, pid):
-            _measure_small(port, redis_port, given.rounds)
-            _measure_large(port, pid, given.rounds)
-        conditions.measure(folder / "conditions", MILLION, given.rounds, 12_800)
-        reading.measure(folder / "conditions", MILLION, given.rounds)
-        consumers.measure(folder / "conditions", given.rounds)
-        cold.measure(folder / "conditions", MILLION // 2, given.rounds)
+        # PostgreSQL, as a user of its own, has to get to its folder.
+        folder.chmod(0o711)
+        report = _Report(describe(folder), given.write, given.json)
+        stores = _stores(given)
+        if given.command in {"peers", "all"}:
+            report.tell_peers(compare(stores, folder, size))
+        if given.command in {"charts", "all"}:
+            drawn = [store for store in stores if isinstance(store, EventflowDB) or store.name == REDIS]
+            clients, sizes = ((1, 4), (500,)) if given.short else (given.clients, given.sizes)
+            report.tell_charts(sweep(drawn, folder, size, clients, sizes))
+    return 1 if report.problems else 0
 
 
-def _measure_small(port: int, redis_port: int, rounds: int) -> None:
-    """The figures of a small database; PING beside redis-server's, turn by turn."""
-    workloads.load_streams(port, STREAMS, 10)
-    ours, theirs = [], []
-    for _ in range(rounds):
-        ours.append(workloads.ping(port, 50, 200_000))
-        theirs.append(workloads.ping(redis_port, 50, 200_000))
-    _print("PING, 50 clients", ours, "/s")
-    _print("the same, redis-server", theirs, "/s")
-    ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
-    print(f"{'ratio, pair by pair':44} {statistics.median(ratios):10.2f}")
-    _print("ADD of 1 event, 1 client", _repeat(rounds, lambda: workloads.append(port, 1, 4000, 1)), "events/s")
-    _print("ADD of 1 event, 64 clients", _repeat(rounds, lambda: workloads.append(port, 64, 20_000, 1)), "events/s")
-    _print("ADD of 100 events, 8 clients", _repeat(rounds, lambda: workloads.append(port, 8, 2000, 100)), "events/s")
-    _print_reads(port, rounds)
+class _Report:
+    """What was found, told as soon as it is known: printed, and written where that was asked for."""
+
+    def __init__(self, machine: dict[str, str], root: Path | None, json_file: Path | None) -> None:
+        self.problems: list[str] = []
+        self._machine, self._root, self._json_file = machine, root, json_file
+        self._packed: dict[str, object] = {"machine": machine, "arguments": sys.argv[1:]}
+        print(in_words(machine), flush=True)
+
+    def tell_peers(self, comparison: Comparison) -> None:
+        """The tables of the stores, and the sentence of the README."""
+        self._tell("peers", comparison_report(comparison, self._machine), comparison.packed(), comparison.problems)
+        if self._root:
+            readme.write_section(self._root / "README.md", "speed", readme.summary(comparison, self._machine))
+
+    def tell_charts(self, sweeps: Sweeps) -> None:
+        """The charts and their figures."""
+        if self._root:
+            charts.draw(sweeps, self._machine, self._root / "benchmarks")
+        self._tell("charts", sweeps_report(sweeps, self._machine), sweeps.packed(), sweeps.problems)
+
+    def _tell(self, section: str, text: str, packed: dict[str, object], problems: list[str]) -> None:
+        self.problems += problems
+        self._packed[section] = packed
+        print(f"\n{text}\n", flush=True)
+        if self._root:
+            readme.write_section(self._root / "benchmarks/README.md", section, text)
+        if self._json_file:
+            self._json_file.write_text(json.dumps(self._packed, indent=1), encoding="utf-8")
 
 
-def _measure_large(port: int, pid: int, rounds: int) -> None:
-    """The same reads and appends with a million events, and the memory they take."""
-    while workloads.event_count(port) < MILLION:
-        workloads.append(port, 8, 1000, 100)
-    print(f"with {workloads.event_count(port)} events:")
-    _print_reads(port, rounds)
-    _print("ADD of 1 event, 1 client", _repeat(rounds, lambda: workloads.append(port, 1, 4000, 1)), "events/s")
-    _print("ADD of 1 event, 64 clients", _repeat(rounds, lambda: workloads.append(port, 64, 20_000, 1)), "events/s")
-    _measure_verify(port, rounds)
-    print(f"{'RssAnon':44} {servers.anonymous_bytes(pid) / 2**20:10.0f} MiB")
+def _stores(given: argparse.Namespace) -> list[Store]:
+    servers = [EventflowDB.named(text) for text in given.server] or [EventflowDB()]
+    every: list[Store] = [
+        *servers,
+        RedisStreams(),
+        JetStream(given.nats_server),
+        MessageDb(given.message_db),
+        UmaDB(),
+        EventsourcingSQLite(),
+    ]
+    return [
+        store for store in every if given.only is None or isinstance(store, EventflowDB) or store.name in given.only
+    ]
 
 
-def _measure_verify(port: int, rounds: int) -> None:
-    """How fast a check is, and what others notice of it."""
-    _print("VERIFY", _repeat(rounds, lambda: workloads.verify(port)), "events/s")
-    beside: list[float] = []
+def _options() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    told = "\n".join(f"  {name:8} {what}" for name, what in _COMMANDS.items())
+    options = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=f"{__doc__}\n\n{told}", formatter_class=formatter
+    )
+    options.add_argument("command", choices=_COMMANDS)
+    options.add_argument("--rounds", type=int, default=3, help="so many, of which medians are told (3)")
+    options.add_argument("--seconds", type=float, default=3.0, help="of each turn (3)")
+    options.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on the disk to measure (/var/tmp)")
+    options.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="'NAME=[TWISTD] [OPTION ...]'",
+        help="a form of this server: another installation's twistd, options; may be repeated "
+        f"(default: '{OURS}=', e.g. another one: 'large=--map-size 4TiB')",
+    )
+    options.add_argument("--only", type=lambda names: names.split(","), help="of the others only these, comma between")
+    options.add_argument("--nats-server", metavar="PATH", help="the program, where it is not in PATH")
+    options.add_argument("--message-db", type=Path, metavar="FOLDER", help="what npm has installed")
+    options.add_argument("--clients", type=_numbers, default=(1, 4, 16, 64, 256), help="of the charts (1,4,16,64,256)")
+    options.add_argument(
+        "--sizes", type=_numbers, default=(10_000, 100_000, 1_000_000), help="of the charts (10000,100000,1000000)"
+    )
+    options.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
+    options.add_argument(
+        "--write",
+        type=Path,
+        nargs="?",
+        const=_ROOT,
+        metavar="ROOT",
+        help="write the sections of README.md and benchmarks/README.md, and the charts, of this checkout or another",
+    )
+    options.add_argument("--short", action="store_true", help="a few seconds: for the checks, not the figures")
+    return options
 
-    def read() -> None:
-        beside.append(workloads.read_streams(port, 16, 20_000, STREAMS))
 
-    for _ in range(rounds):
-        workloads.verify(port, read)
-    _print("GET of 10 events, 16 clients, beside VERIFY", beside, "/s")
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
 
 
-def _print_reads(port: int, rounds: int) -> None:
-    streams = _repeat(rounds, lambda: workloads.read_streams(port, 16, 50_000, STREAMS))
-    _print("GET of 10 events, 16 clients", streams, "/s")
-    _print("GETALL in pages of 1,000, 1 client", _repeat(rounds, lambda: workloads.read_log(port, 3, 1000)), "events/s")
-
-
-def _repeat(rounds: int, measure: Callable[[], float]) -> list[float]:
-    return [measure() for _ in range(rounds)]
-
-
-def _print(what: str, figures: list[float], unit: str) -> None:
-    low, high = min(figures), max(figures)
-    print(f"{what:44} {statistics.median(figures):10,.0f} {unit}  ({low:,.0f} to {high:,.0f})", flush=True)
-
-
-main()
+if __name__ == "__main__":
+    sys.exit(main())
