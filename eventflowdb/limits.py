@@ -29,6 +29,8 @@ INLINE_READ_SECONDS_MAX = 0.002
 """An inline read slower than this, that met page faults on the disk, sends reads to threads for a while."""
 INLINE_READ_PAUSE_SECONDS = 1.0
 READ_THREADS_MAX = 4
+RECENT_REPLIES_BYTES_MAX = 16 * MIB
+"""Replies to GETs of short streams are kept up to so much, for those who read the same again."""
 
 # Searches: reads with a filter, and lists of streams and types. A step asks an index for one id.
 SEARCH_SLICE_STEPS_MAX = 1000
