@@ -20,7 +20,7 @@ UNLESS_TYPES_MAX = 1000
 # Reads.
 GETALL_LIMIT_DEFAULT = 100
 CHUNK_EVENTS_MAX = 1000
-CHUNK_BYTES_MAX = 512 * KIB
+CHUNK_BYTES_MAX = 768 * KIB
 """A long reply is read and sent in chunks of so much; one event may be larger and is then a chunk alone."""
 INLINE_READ_EVENTS_MAX = 64
 INLINE_READ_BYTES_MAX = 64 * KIB
