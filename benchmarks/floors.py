@@ -12,6 +12,9 @@ from eventflowdb.storage.folder import file_system_of
 
 MILLION = 1_000_000
 STREAMS = 2000
+"""So few that the server keeps what it answered of each."""
+STREAMS_MANY = 10_000
+"""Four times as many as it can keep."""
 
 
 def measure(parent: Path, rounds: int) -> None:
@@ -30,7 +33,7 @@ def measure(parent: Path, rounds: int) -> None:
 
 def _measure_small(port: int, redis_port: int, rounds: int) -> None:
     """The figures of a small database; PING beside redis-server's, turn by turn."""
-    workloads.load_streams(port, STREAMS, 10)
+    workloads.load_streams(port, STREAMS_MANY, 10)
     ours, theirs = [], []
     for _ in range(rounds):
         ours.append(workloads.ping(port, 50, 200_000))
@@ -73,6 +76,8 @@ def _measure_verify(port: int, rounds: int) -> None:
 def _print_reads(port: int, rounds: int) -> None:
     streams = _repeat(rounds, lambda: workloads.read_streams(port, 16, 50_000, STREAMS))
     _print("GET of 10 events, 16 clients", streams, "/s")
+    streams = _repeat(rounds, lambda: workloads.read_streams(port, 16, 50_000, STREAMS_MANY))
+    _print(f"the same, of {STREAMS_MANY} streams", streams, "/s")
     _print("GETALL in pages of 1,000, 1 client", _repeat(rounds, lambda: workloads.read_log(port, 3, 1000)), "events/s")
 
 

@@ -20,7 +20,7 @@ UNLESS_TYPES_MAX = 1000
 # Reads.
 GETALL_LIMIT_DEFAULT = 100
 CHUNK_EVENTS_MAX = 1000
-CHUNK_BYTES_MAX = 512 * KIB
+CHUNK_BYTES_MAX = 768 * KIB
 """A long reply is read and sent in chunks of so much; one event may be larger and is then a chunk alone."""
 INLINE_READ_EVENTS_MAX = 64
 INLINE_READ_BYTES_MAX = 64 * KIB
@@ -29,6 +29,8 @@ INLINE_READ_SECONDS_MAX = 0.002
 """An inline read slower than this, that met page faults on the disk, sends reads to threads for a while."""
 INLINE_READ_PAUSE_SECONDS = 1.0
 READ_THREADS_MAX = 4
+RECENT_REPLIES_BYTES_MAX = 16 * MIB
+"""Replies to GETs of short streams are kept up to so much, for those who read the same again."""
 
 # Searches: reads with a filter, and lists of streams and types. A step asks an index for one id.
 SEARCH_SLICE_STEPS_MAX = 1000

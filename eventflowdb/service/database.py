@@ -91,6 +91,10 @@ class Database:
         """Parked events of a consumer; see consumers.parked_from."""
         return self._reads.read_elsewhere(lambda: parked_from(self._store.environment, name, start, limit))
 
+    def find_stream_length(self, stream: str) -> int | None:
+        """How many events a stream holds, if that can be told at once; see Reads.find_stream_length."""
+        return self._reads.find_stream_length(stream)
+
     def open_stream_end(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
         """Begin to read a stream where few events are expected; see Reads.open_stream_end."""
         return self._reads.open_stream_end(stream, version, limit)

@@ -72,6 +72,10 @@ class Reads:
             return self._run(lambda: self._store.open_stream(stream, version, limit, CHUNK))
         return self.read_small(lambda: self._store.open_stream(stream, version, limit, INLINE))
 
+    def find_stream_length(self, stream: str) -> int | None:
+        """How many events a stream holds; None while small reads do not run on this thread."""
+        return self._store.stream_length(stream) if self.is_warm() else None
+
     def open_log(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
         """Begin to read the log; see LmdbStore.open_log."""
         if limit > INLINE_READ_EVENTS_MAX:

@@ -16,6 +16,7 @@ from eventflowdb.service.consumers import Consumers
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
+from eventflowdb.service.recent import RecentReplies
 from eventflowdb.service.reply import PendingReply, Reply, chunk_reply
 from eventflowdb.service.session import Session
 from eventflowdb.service.waits import Waits
@@ -48,6 +49,7 @@ class Responders:
         self._waits = waits
         self._queries = queries
         self._consumers = consumers
+        self._recent = RecentReplies(database)
         self._seconds = seconds
         self._started = seconds()
 
@@ -100,7 +102,16 @@ class Responders:
             return self._queries.read(session, read)
         if read.wait_ms:
             return self._waits.reply(read)
-        return self._read_reply(self._database.open_stream(read.stream, read.version, read.limit))
+        stream, version, limit = read.stream, read.version, read.limit
+        if version == 0:
+            recent = self._recent.find(stream, limit)
+            if recent is not None:
+                return recent
+        opened = self._database.open_stream(stream, version, limit)
+        reply = self._read_reply(opened)
+        if version == 0 and isinstance(opened, Chunk) and isinstance(reply, bytes) and opened.records:
+            self._recent.keep(stream, limit, len(opened.records), reply)
+        return reply
 
     def get_all(self, session: Session, read: LogRead | FilteredRead | Words) -> Reply:
         """GETALL; without an argument from the beginning."""

@@ -200,6 +200,22 @@ class LmdbStore:
         except lmdb.Error as error:
             raise StorageFailed(f"the storage failed: {error}") from error
 
+    def stream_length(self, stream: str) -> int:
+        """How many events a stream holds, as its index says; open_stream tells if that is damaged."""
+        try:
+            txn = self._env.begin()
+            try:
+                number = txn.get(layout.stream_key(stream), None, self.environment.streams)
+                cursor = txn.cursor(self.environment.stream_events)
+                if number is None or not cursor.set_key(number):
+                    return 0
+                cursor.last_dup()
+                return layout.unpack_version(cursor.value()) + 1
+            finally:
+                txn.abort()
+        except lmdb.Error as error:
+            raise StorageFailed(f"the storage failed: {error}") from error
+
     @_reading
     def open_log(self, start: bytes, limit: int, bounds: ReadBounds = CHUNK) -> Chunk:
         """Begin to read the log from the first id not below `start` on, at most `limit` events."""
