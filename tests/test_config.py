@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "MIN_FREE_BYTES": 64 * MIB,
     "COUNT_INTERVAL": 1.0,
     "IDLE_TIMEOUT": 0,
+    "WORKERS": 0,
 }
 GOOD: list[tuple[str, str, Any]] = [
     ("PORT", "0", 0),
@@ -64,6 +65,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("COUNT_INTERVAL", "2.5", 2.5),
     ("COUNT_INTERVAL", "86400", 86400.0),
     ("IDLE_TIMEOUT", "300", 300),
+    ("WORKERS", "1", 1),
+    ("WORKERS", "16", 16),
 ]
 BAD: list[tuple[str, str, str]] = [
     *[
@@ -147,6 +150,7 @@ BAD: list[tuple[str, str, str]] = [
         ]
     ],
     *[("IDLE_TIMEOUT", text, f"{WHOLE} 0 to 31536000") for text in ["", "-1", "31536001", "0.5"]],
+    *[("WORKERS", text, f"{WHOLE} 0 to 16") for text in ["", "-1", "17", "auto"]],
 ]
 
 

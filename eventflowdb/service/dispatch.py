@@ -45,6 +45,7 @@ class Dispatcher:
         statistics: Statistics,
         request_bytes_max: int,
         seconds: Callable[[], float],
+        commands: Mapping[str, CommandSpec] = COMMANDS,
     ) -> None:
         self._database = database
         self._access = access
@@ -52,7 +53,7 @@ class Dispatcher:
         self._statistics = statistics
         self._seconds = seconds
         self._authenticated_limits = authenticated(request_bytes_max)
-        self._commands = {name.encode(): (spec, responders[name]) for name, spec in COMMANDS.items()}
+        self._commands = {name.encode(): (spec, responders[name]) for name, spec in commands.items()}
         self._is_shutting_down = False
 
     def new_session(self, address: str, local_address: str) -> Session:

@@ -46,12 +46,15 @@ class Environment:
         self.parked = env.open_db(layout.PARKED, create=False)
 
     @classmethod
-    def open(cls, folder: Path, map_size: int) -> "Environment":
-        """Open the database in a folder, made if there is none; StartRefused where it is something else."""
+    def open(cls, folder: Path, map_size: int, *, is_read_only: bool = False) -> "Environment":
+        """Open the database in a folder, made if there is none; StartRefused where it is something else.
+
+        is_read_only: for a process beside the one that writes; the database has to be there.
+        """
         try:
-            if not (folder / DATA_FILE).exists():
+            if not (is_read_only or (folder / DATA_FILE).exists()):
                 _create(folder, map_size)
-            env = _open_lmdb(folder, map_size)
+            env = _open_lmdb(folder, map_size, is_read_only=is_read_only)
             try:
                 _prepare(env, folder)
                 environment = cls(env)
@@ -137,14 +140,21 @@ def _create(folder: Path, map_size: int) -> None:
     sync_folder(folder)
 
 
-def _open_lmdb(path: Path, map_size: int, *, subdir: bool = True) -> Any:
+def _open_lmdb(path: Path, map_size: int, *, subdir: bool = True, is_read_only: bool = False) -> Any:
     """Open LMDB; where the platform refuses so much address space, with less, down to 1 GiB."""
     while True:
         try:
             # lib_version=0: LMDB 0.9's format, whatever the environment variables of py-lmdb say. Never writemap:
             # a stray write could then reach the data, and nothing could replay what had been synced.
             return lmdb.open(
-                os.fspath(path), subdir=subdir, map_size=map_size, max_dbs=16, mode=0o600, readahead=True, lib_version=0
+                os.fspath(path),
+                subdir=subdir,
+                map_size=map_size,
+                max_dbs=16,
+                mode=0o600,
+                readahead=True,
+                readonly=is_read_only,
+                lib_version=0,
             )
         except (lmdb.MemoryError, OverflowError):
             if map_size // 2 < _MAP_SIZE_MIN:

@@ -111,13 +111,15 @@ class LmdbStore:
         map_size: int = 1 << 40,
         min_free_bytes: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
+        is_read_only: bool = False,
     ) -> "LmdbStore":
         """Open the database in a folder, made if there is none. The caller owns the folder (DataFolder.claim).
 
         map_size: address space in bytes, the bound of the database; min_free_bytes: the floor of free disk
-        under which appends are refused. StartRefused where the folder holds something else.
+        under which appends are refused; is_read_only: for a process beside the one that appends. StartRefused where
+        the folder holds something else.
         """
-        return cls(Environment.open(path, map_size), path, clock_ns, min_free_bytes)
+        return cls(Environment.open(path, map_size, is_read_only=is_read_only), path, clock_ns, min_free_bytes)
 
     def close(self) -> None:
         """Give the environment back; no other call may follow or be under way."""
