@@ -9,13 +9,25 @@ from setuptools import Extension, find_packages, setup
 HERE = Path(__file__).parent
 COMPILED = {
     "eventflowdb": ("ids",),
-    "eventflowdb/wire": ("inline", "integers", "replies", "requests", "values"),
+    "eventflowdb/wire": ("inline", "integers", "links", "replies", "requests", "values"),
     "eventflowdb/storage": (
         *("batch", "checksum", "conditions", "consumers", "id_lists", "lmdb_store", "queries", "records", "requests"),
         *("searches", "selection", "settling", "tip"),
     ),
     "eventflowdb/service": (
-        *("conversation", "dispatch", "groups", "pages", "records", "reply", "session", "statistics", "waits"),
+        *(
+            "conversation",
+            "dispatch",
+            "forwarding",
+            "groups",
+            "outbox",
+            "pages",
+            "records",
+            "reply",
+            "session",
+            "statistics",
+            "waits",
+        ),
         "window",
     ),
 }

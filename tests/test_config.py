@@ -309,6 +309,15 @@ def test_the_largest_request_has_to_fit_into_memory() -> None:
     assert equal.max_inflight_bytes == equal.max_request_bytes == 32 * MIB
 
 
+def test_the_largest_request_has_to_fit_into_the_share_of_each_front() -> None:
+    sizes = {"MAX_REQUEST_BYTES": "16MiB", "MAX_INFLIGHT_BYTES": "32MiB"}
+    assert read_settings({**sizes, "WORKERS": "2"}, {}).workers == 2
+    assert refusal({**sizes, "WORKERS": "3"}) == (
+        "MAX_INFLIGHT_BYTES (33554432) is less than MAX_REQUEST_BYTES (16777216) for each of 3 WORKERS: "
+        "raise the one or lower another"
+    )
+
+
 @settings(deadline=None)
 @given(st.sampled_from([setting.variable for setting in SETTINGS]), st.text(st.characters(), max_size=20))
 def test_any_text_gives_settings_or_one_line(variable: str, text: str) -> None:

@@ -100,10 +100,10 @@ def _section(name: str, processes: Sequence[ProcessFigures]) -> Facts:
     # Of the core where it has answered, else of whoever has.
     facts = dict(next((one for one in having if one.name == CORE), having[0]).sections[name])
     for key in _SUMMED.get(name, ()):
-        facts[key] = _sum([one.sections[name].get(key, 0) for one in having])
+        if key in facts:
+            facts[key] = _sum([one.sections[name].get(key, 0) for one in having])
     for key in _LARGEST.get(name, ()):
-        facts[key] = max([float(one.sections[name].get(key, 0)) for one in having])
-        facts[key] = int(facts[key])
+        facts[key] = max([int(one.sections[name].get(key, 0)) for one in having])
     for key in list(facts):
         if key.endswith("_human"):
             facts[key] = humanize.naturalsize(facts[key.removesuffix("_human")])
