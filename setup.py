@@ -9,14 +9,14 @@ from setuptools import Extension, find_packages, setup
 HERE = Path(__file__).parent
 COMPILED = {
     "eventflowdb": ("ids",),
-    "eventflowdb/wire": ("inline", "integers", "replies", "requests", "values"),
+    "eventflowdb/wire": ("inline", "integers", "links", "replies", "requests", "values"),
     "eventflowdb/storage": (
         *("batch", "checksum", "conditions", "consumers", "id_lists", "lmdb_store", "queries", "records", "requests"),
         *("searches", "selection", "settling", "tip"),
     ),
     "eventflowdb/service": (
-        *("conversation", "dispatch", "groups", "pages", "recent", "records", "reply", "responders"),
-        *("session", "statistics", "waits", "window"),
+        *("conversation", "dispatch", "forwarding", "groups", "outbox", "pages", "recent", "records", "reply"),
+        *("responders", "session", "statistics", "waits", "window"),
     ),
 }
 """The modules of the hot path, by folder. With EVENTFLOWDB_COMPILE=1 mypyc makes extensions of them, which behave the

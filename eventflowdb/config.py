@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventflowdb.errors import StartRefused
-from eventflowdb.limits import BULK_BYTES_MAX, INTEGER_MAX, MIB
+from eventflowdb.limits import BULK_BYTES_MAX, INTEGER_MAX, MIB, WORKERS_MAX
 
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _UNITS = {"": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4}
@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     min_free_bytes: int
     count_interval: float
     idle_timeout: int
+    workers: int
 
 
 class Setting(NamedTuple):
@@ -173,6 +174,11 @@ def _require_room_for_one_request(settings: Settings) -> None:
             f"({settings.max_request_bytes}), so that the largest request could never be taken in: "
             "raise the one or lower the other"
         )
+    if settings.max_inflight_bytes // max(1, settings.workers) < settings.max_request_bytes:
+        raise StartRefused(
+            f"MAX_INFLIGHT_BYTES ({settings.max_inflight_bytes}) is less than MAX_REQUEST_BYTES "
+            f"({settings.max_request_bytes}) for each of {settings.workers} WORKERS: raise the one or lower another"
+        )
 
 
 SETTINGS = (
@@ -198,5 +204,11 @@ SETTINGS = (
         _whole_number(0, 86400 * 365),
         "0",
         "seconds after which an unused connection is closed; 0: never",
+    ),
+    Setting(
+        "WORKERS",
+        _whole_number(0, WORKERS_MAX),
+        "0",
+        "processes that clients talk to, beside one that commits; 0: one process does everything",
     ),
 )

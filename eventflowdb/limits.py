@@ -160,3 +160,24 @@ DESCRIPTORS_RESERVED = 64
 # What is kept to be asked for.
 SLOWLOG_SECONDS_MIN = 0.01
 SLOWLOG_ENTRIES_MAX = 128
+
+# Several processes.
+WORKERS_MAX = 16
+"""Each reads with up to five threads, and LMDB has 126 places for readers."""
+ABANDONED_LOOK_SECONDS = 1.0
+"""So often a front looks whether the client of a VERIFY is still there."""
+ASK_SECONDS_MAX = 1.0
+"""So long a process waits for the others' figures; one that does not answer is left out."""
+ACCEPTS_TURN_MAX = 64
+"""So many connections a front takes in one turn of its loop."""
+ACCEPT_PAUSE_SECONDS = 0.002
+"""So long a front with more connections than the others leaves new ones to them."""
+RESTART_PAUSE_SECONDS_MIN = 0.1
+RESTART_PAUSE_SECONDS_MAX = 5.0
+"""A process that dies is started again after a pause, which doubles while it dies again and again."""
+RESTART_CALM_SECONDS = 10.0
+"""A process that has lived so long has not died in a row with the one before."""
+CORE_STOP_SECONDS_MAX = 1.5
+"""So long the core waits at the end for the fronts to let go."""
+CHILDREN_STOP_SECONDS_MAX = 1.8
+"""So long the supervisor waits at the end before it kills."""

@@ -29,6 +29,7 @@ from eventflowdb.limits import (
     SHUTDOWN_GRACE_SECONDS,
     SHUTDOWN_NOTICE_SECONDS,
 )
+from eventflowdb.processes.supervisor import SupervisorService
 from eventflowdb.service.assembly import assemble
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
@@ -67,14 +68,18 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> IService:
     """The service of one server, with its folder owned and its port bound; SystemExit says why not."""
-    if options.parent is not None and options.parent.get("nodaemon"):
-        # A loop must not cross the fork of a daemon, which therefore runs on the reactor that Twisted picks.
-        install_reactor()
+    twistd = {} if options.parent is None else options.parent
     try:
         settings = read_settings(os.environ, dict(options))
+        if twistd.get("nodaemon") and not settings.workers:
+            # A loop must not cross the fork of a daemon, which therefore runs on the reactor that Twisted picks.
+            install_reactor()
         folder = DataFolder.claim(settings.data)
         open_store(settings).close()
-        return EventflowService(settings, folder, bind(settings.interface, settings.port))
+        listener = bind(settings.interface, settings.port)
+        if settings.workers:
+            return SupervisorService(settings, folder, listener, twistd.get("reactor"))
+        return EventflowService(settings, folder, listener)
     except StartRefused as refusal:
         raise SystemExit(f"eventflowdb: {refusal}") from None
 

@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "MIN_FREE_BYTES": 64 * MIB,
     "COUNT_INTERVAL": 1.0,
     "IDLE_TIMEOUT": 0,
+    "WORKERS": 0,
 }
 GOOD: list[tuple[str, str, Any]] = [
     ("PORT", "0", 0),
@@ -64,6 +65,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("COUNT_INTERVAL", "2.5", 2.5),
     ("COUNT_INTERVAL", "86400", 86400.0),
     ("IDLE_TIMEOUT", "300", 300),
+    ("WORKERS", "1", 1),
+    ("WORKERS", "16", 16),
 ]
 BAD: list[tuple[str, str, str]] = [
     *[
@@ -147,6 +150,7 @@ BAD: list[tuple[str, str, str]] = [
         ]
     ],
     *[("IDLE_TIMEOUT", text, f"{WHOLE} 0 to 31536000") for text in ["", "-1", "31536001", "0.5"]],
+    *[("WORKERS", text, f"{WHOLE} 0 to 16") for text in ["", "-1", "17", "auto"]],
 ]
 
 
@@ -303,6 +307,15 @@ def test_the_largest_request_has_to_fit_into_memory() -> None:
     )
     equal = read_settings({"MAX_REQUEST_BYTES": "32MiB", "MAX_INFLIGHT_BYTES": "32MiB"}, {})
     assert equal.max_inflight_bytes == equal.max_request_bytes == 32 * MIB
+
+
+def test_the_largest_request_has_to_fit_into_the_share_of_each_front() -> None:
+    sizes = {"MAX_REQUEST_BYTES": "16MiB", "MAX_INFLIGHT_BYTES": "32MiB"}
+    assert read_settings({**sizes, "WORKERS": "2"}, {}).workers == 2
+    assert refusal({**sizes, "WORKERS": "3"}) == (
+        "MAX_INFLIGHT_BYTES (33554432) is less than MAX_REQUEST_BYTES (16777216) for each of 3 WORKERS: "
+        "raise the one or lower another"
+    )
 
 
 @settings(deadline=None)

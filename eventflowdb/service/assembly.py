@@ -1,10 +1,13 @@
 """The dispatcher of a server, with what answers each command of the table."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 
+from eventflowdb.commands.spec import CommandSpec
+from eventflowdb.commands.table import COMMANDS
 from eventflowdb.config import Settings
 from eventflowdb.service.access import Access
 from eventflowdb.service.budget import InflightBudget
@@ -23,6 +26,15 @@ from eventflowdb.service.verification import Checks
 from eventflowdb.service.waits import Waits
 
 
+class Parts(NamedTuple):
+    """What a front asks when it speaks for all."""
+
+    handshake: Handshake
+    operations: Operations
+    information: Information
+    statistics: Statistics
+
+
 def assemble(
     settings: Settings,
     database: Database,
@@ -35,11 +47,14 @@ def assemble(
     port: int,
     stop: Callable[[], None],
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    commands: Mapping[str, CommandSpec] = COMMANDS,
+    replace: Callable[[Parts], Mapping[str, Responder]] = lambda parts: {},
 ) -> Dispatcher:
     """Put a dispatcher together.
 
     seconds: a monotonic clock; clock: for what happens later; checks: those of VERIFY; port: where it listens;
-    stop: ends the server, soon; now_us: the time of day in microseconds.
+    stop: ends the server, soon; now_us: the time of day in microseconds; commands: the command table;
+    replace: other responders for some of them.
     """
     access, statistics = Access(settings.password), Statistics()
     waits, subscriptions = Waits(database, clock), Subscriptions(database)
@@ -90,4 +105,5 @@ def assemble(
         "MONITOR": operations.monitor,
         "SHUTDOWN": operations.shutdown,
     }
-    return Dispatcher(database, access, responders, clients, statistics, settings.max_request_bytes, seconds)
+    responders.update(replace(Parts(handshake, operations, information, statistics)))
+    return Dispatcher(database, access, responders, clients, statistics, settings.max_request_bytes, seconds, commands)

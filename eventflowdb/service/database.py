@@ -1,10 +1,12 @@
 """One open database as the responders use it: appends through the writer, reads, counts."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from eventflowdb.consumers import StoredConsumer
+from eventflowdb.errors import StorageFailed
 from eventflowdb.limits import CONSUMERS_MAX
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.estimates import Estimates
@@ -13,7 +15,6 @@ from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.searches import Searches
 from eventflowdb.service.tails import Tails
-from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.batch import Outcome, Write
 from eventflowdb.storage.consumers import (
     Lag,
@@ -30,6 +31,31 @@ from eventflowdb.storage.layout import Head
 from eventflowdb.storage.lmdb_store import Chunk, LmdbStore, Span
 
 
+class Writer(Freshness, Protocol):
+    """What appends (GroupCommitWriter, or what refuses to)."""
+
+    commits: Commits
+
+    def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
+        """Queue a write; see GroupCommitWriter.append."""
+
+
+class NoWriter:
+    """The writer of a process that only reads: what should be stored has to go to the core."""
+
+    def __init__(self) -> None:
+        self.commits = Commits()
+        self.is_stale = False
+
+    def freshen(self, call: Callable[[], None]) -> None:
+        """Nothing is answered here that reads do not see."""
+        call()
+
+    def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
+        """Refuse."""
+        settle(StorageFailed("this process only reads; nothing was stored"))
+
+
 class Database:
     """A store with the threads around it; used on the reactor's thread.
 
@@ -37,9 +63,7 @@ class Database:
     subscriptions with filters.
     """
 
-    def __init__(
-        self, store: LmdbStore, writer: GroupCommitWriter, reads: Reads, estimates: Estimates, notices: Notices
-    ) -> None:
+    def __init__(self, store: LmdbStore, writer: Writer, reads: Reads, estimates: Estimates, notices: Notices) -> None:
         self.notices = notices
         self.searches = Searches(store, reads)
         self.tails = Tails(store, reads, notices)

@@ -61,6 +61,7 @@ class Dispatcher:
         statistics: Statistics,
         request_bytes_max: int,
         seconds: Callable[[], float],
+        commands: Mapping[str, CommandSpec] = COMMANDS,
     ) -> None:
         self._database = database
         self._access = access
@@ -70,7 +71,7 @@ class Dispatcher:
         self._authenticated_limits = authenticated(request_bytes_max)
         self._monitors = clients.monitors
         self._commands: dict[bytes, _Command] = {}
-        for name, spec in COMMANDS.items():
+        for name, spec in commands.items():
             command = _Command(spec, responders[name], statistics.count_of(name))
             self._commands[name.encode()] = self._commands[name.lower().encode()] = command
         self._is_shutting_down = False

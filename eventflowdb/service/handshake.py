@@ -151,28 +151,33 @@ class Handshake:
         return _OK
 
     def _list(self, _session: Session, words: Words) -> Value:
+        return Verbatim("".join(f"{line}\n" for line in self.lines(words).values()))
+
+    def lines(self, words: Words) -> dict[int, str]:
+        """What CLIENT LIST shows with these words, by the ids of the connections."""
         chosen = list_filter(words[2:])
-        lines = [self._line(session) for session in self._clients if chosen.holds(session, self._seconds())]
-        return Verbatim("".join(f"{line}\n" for line in lines))
+        return {session.id: self._line(session) for session in self._clients if chosen.holds(session, self._seconds())}
 
     def _kill(self, session: Session, words: Words) -> Value:
+        count = self.kill(session, words)
+        return killed_value(words, count)
+
+    def kill(self, session: Session | None, words: Words) -> int:
+        """Do what CLIENT KILL with these words asks for, on behalf of a connection, if it is here; how many it hit."""
         if len(words) == 3:
-            address = words[2].decode("utf-8", "replace")
-            chosen, is_old_form = ClientFilter(address=address, skips_me=False), True
+            chosen = ClientFilter(address=words[2].decode("utf-8", "replace"), skips_me=False)
         else:
-            chosen, is_old_form = kill_filter(words[2:]), False
+            chosen = kill_filter(words[2:])
         now = self._seconds()
         killed = [
             other for other in self._clients if chosen.holds(other, now) and not (chosen.skips_me and other is session)
         ]
-        if is_old_form and not killed:
-            raise EventflowError("No such client")
         for other in killed:
             if other is session:
                 session.end()
             elif other.peer is not None:
                 other.peer.kill()
-        return _OK if is_old_form else len(killed)
+        return len(killed)
 
     def _reply(self, session: Session, words: Words) -> Value:
         mutings = {b"on": Muting.NOTHING, b"skip": Muting.NEXT, b"off": Muting.ALL}
@@ -211,6 +216,15 @@ class Handshake:
             "lib-ver": session.library_version,
         }
         return " ".join(f"{name}={value}" for name, value in facts.items())
+
+
+def killed_value(words: Words, count: int) -> Value:
+    """What CLIENT KILL answers; in its old form, an address alone, it has to hit."""
+    if len(words) > 3:
+        return count
+    if not count:
+        raise EventflowError("No such client")
+    return _OK
 
 
 def _flags(session: Session) -> str:

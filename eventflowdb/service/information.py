@@ -77,7 +77,11 @@ class Information:
         }
 
     def text(self, wished: list[str]) -> str:
-        """The sections that are wished for (none: the usual ones; "all" or "everything": all), lines ended by CRLF."""
+        """The sections that are wished for, lines ended by CRLF."""
+        return self.text_of(self.facts(self.chosen(wished)))
+
+    def chosen(self, wished: list[str]) -> list[str]:
+        """The names of the sections that are wished for (none: the usual ones; "all" or "everything": all)."""
         names = [name.lower() for name in wished] or ["default"]
         if "all" in names or "everything" in names:
             chosen = set(self._sections)
@@ -85,8 +89,16 @@ class Information:
             chosen = set(names)
             if "default" in names:
                 chosen |= set(self._sections) - set(_DEFAULT_LEFT_OUT)
-        parts = [_section(title, facts()) for name, (title, facts) in self._sections.items() if name in chosen]
-        return "\r\n".join(parts)
+        return [name for name in self._sections if name in chosen]
+
+    def facts(self, names: list[str]) -> dict[str, Facts]:
+        """The sections of these names, in the order of INFO."""
+        return {name: facts() for name, (_, facts) in self._sections.items() if name in names}
+
+    def text_of(self, sections: Mapping[str, Facts]) -> str:
+        """Sections as INFO shows them; one that is not its own has its name for a title."""
+        titles = {name: title for name, (title, _) in self._sections.items()}
+        return "\r\n".join([_section(titles.get(name, name.capitalize()), facts) for name, facts in sections.items()])
 
     def _server(self) -> Facts:
         uptime = int(self._seconds() - self._started)
@@ -116,7 +128,7 @@ class Information:
         }
 
     def _memory(self) -> Facts:
-        anonymous, resident, peak = _memory_bytes()
+        anonymous, resident, peak = memory_bytes()
         return {
             "used_memory": anonymous,
             "used_memory_human": humanize.naturalsize(anonymous),
@@ -143,15 +155,7 @@ class Information:
         }
 
     def _stats(self) -> Facts:
-        statistics = self._statistics
-        return {
-            "total_connections_received": statistics.connections_received,
-            "total_commands_processed": statistics.commands_processed,
-            "rejected_connections": statistics.connections_rejected,
-            "total_error_replies": sum(statistics.errors.values()),
-            "expired_keys": 0,
-            "evicted_keys": 0,
-        }
+        return stats_facts(self._statistics)
 
     def _consumer_facts(self) -> Facts:
         """A line a consumer, as Redis has it for what there is several of; lag_whole=0: there is more than `lag`."""
@@ -170,21 +174,13 @@ class Information:
         return {"used_cpu_sys": f"{used.ru_stime:.6f}", "used_cpu_user": f"{used.ru_utime:.6f}"}
 
     def _command_stats(self) -> Facts:
-        return {
-            f"cmdstat_{name.lower()}": f"calls={found.calls},usec={found.seconds * 1e6:.0f},"
-            f"usec_per_call={_mean_us(found):.2f},rejected_calls=0,failed_calls={found.failed}"
-            for name, found in sorted(self._statistics.commands.items())
-        }
+        return command_facts(self._statistics)
 
     def _error_stats(self) -> Facts:
-        return {f"errorstat_{code}": f"count={count}" for code, count in sorted(self._statistics.errors.items())}
+        return error_facts(self._statistics)
 
     def _latency_stats(self) -> Facts:
-        """The mean and the longest: percentiles would cost every command its share."""
-        return {
-            f"latency_usec_{name.lower()}": f"mean={_mean_us(found):.3f},max={found.seconds_max * 1e6:.3f}"
-            for name, found in sorted(self._statistics.commands.items())
-        }
+        return latency_facts(self._statistics)
 
     def _keyspace(self) -> Facts:
         streams = self._database.stream_count()
@@ -214,6 +210,40 @@ class Information:
         }
 
 
+def stats_facts(statistics: Statistics) -> Facts:
+    """The section Stats."""
+    return {
+        "total_connections_received": statistics.connections_received,
+        "total_commands_processed": statistics.commands_processed,
+        "rejected_connections": statistics.connections_rejected,
+        "total_error_replies": sum(statistics.errors.values()),
+        "expired_keys": 0,
+        "evicted_keys": 0,
+    }
+
+
+def command_facts(statistics: Statistics) -> Facts:
+    """The section Commandstats."""
+    return {
+        f"cmdstat_{name.lower()}": f"calls={found.calls},usec={found.seconds * 1e6:.0f},"
+        f"usec_per_call={_mean_us(found):.2f},rejected_calls=0,failed_calls={found.failed}"
+        for name, found in sorted(statistics.commands.items())
+    }
+
+
+def error_facts(statistics: Statistics) -> Facts:
+    """The section Errorstats."""
+    return {f"errorstat_{code}": f"count={count}" for code, count in sorted(statistics.errors.items())}
+
+
+def latency_facts(statistics: Statistics) -> Facts:
+    """The section Latencystats: the mean and the longest; percentiles would cost every command its share."""
+    return {
+        f"latency_usec_{name.lower()}": f"mean={_mean_us(found):.3f},max={found.seconds_max * 1e6:.3f}"
+        for name, found in sorted(statistics.commands.items())
+    }
+
+
 def _mean_us(found: CommandCount) -> float:
     return found.seconds * 1e6 / max(1, found.calls)
 
@@ -222,9 +252,9 @@ def _section(title: str, facts: Facts) -> str:
     return f"# {title}\r\n" + "".join(f"{name}:{value}\r\n" for name, value in facts.items())
 
 
-def _memory_bytes() -> tuple[int, int, int]:
-    """Anonymous, resident and peak memory of this process."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+def memory_bytes(process: str = "self") -> tuple[int, int, int]:
+    """Anonymous, resident and peak memory of a process."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
     found = {name: value for name, _, value in (line.partition(":") for line in lines)}
     anonymous, resident, peak = (int(found[name].split()[0]) * 1024 for name in ("RssAnon", "VmRSS", "VmHWM"))
     return anonymous, resident, peak

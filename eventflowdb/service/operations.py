@@ -15,7 +15,7 @@ from eventflowdb.service.information import Information
 from eventflowdb.service.patterns import matches
 from eventflowdb.service.reply import Reply
 from eventflowdb.service.session import Session
-from eventflowdb.service.statistics import Statistics
+from eventflowdb.service.statistics import SlowCommand, Statistics
 from eventflowdb.wire import replies
 from eventflowdb.wire.integers import read_integer
 from eventflowdb.wire.values import Simple, Value, Verbatim, encode
@@ -137,6 +137,7 @@ class Operations:
             "map-size": str(settings.map_size),
             "min-free-bytes": str(settings.min_free_bytes),
             "count-interval": f"{settings.count_interval:g}",
+            "workers": str(settings.workers),
         }
 
     def _reset_statistics(self, _words: Words) -> Value:
@@ -144,12 +145,8 @@ class Operations:
         return _OK
 
     def _slow_commands(self, words: Words) -> Value:
-        count = _read_count(words[2]) if len(words) == 3 else 10
-        slow = list(self._statistics.slow)
-        return [
-            [entry.number, entry.ended_at, int(entry.seconds * 1e6), entry.words, entry.address, entry.client_name]
-            for entry in (slow if count < 0 else slow[:count])
-        ]
+        count = read_count(words)
+        return slow_value(list(self._statistics.slow), count)
 
     def _reset_slow(self, _words: Words) -> Value:
         self._statistics.slow.clear()
@@ -160,8 +157,17 @@ def _config_set(_words: Words) -> Value:
     raise EventflowError("CONFIG SET is not supported: settings are given at the start, see the README's Configuration")
 
 
-def _read_count(word: bytes) -> int:
-    count = read_integer(word)
+def slow_value(slow: Sequence[SlowCommand], count: int) -> Value:
+    """The latest of some slow commands, as SLOWLOG GET shows them; -1: all."""
+    return [
+        [entry.number, entry.ended_at, int(entry.seconds * 1e6), entry.words, entry.address, entry.client_name]
+        for entry in (slow if count < 0 else slow[:count])
+    ]
+
+
+def read_count(words: Words) -> int:
+    """How many SLOWLOG GET is to show."""
+    count = 10 if len(words) < 3 else read_integer(words[2])
     if count is None or count < -1:
         raise EventflowError("count should be greater than or equal to -1")
     return count

@@ -65,10 +65,13 @@ class Environment:
                 raise OSError(str(error)) from error
 
     @classmethod
-    def open(cls, folder: Path, map_size: int) -> "Environment":
-        """Open the database in a folder; StartRefused where it is something else."""
+    def open(cls, folder: Path, map_size: int, *, is_read_only: bool = False) -> "Environment":
+        """Open the database in a folder; StartRefused where it is something else.
+
+        is_read_only: for a process beside the one that writes.
+        """
         try:
-            env = _open_lmdb(folder, map_size, is_flushing=False)
+            env = _open_lmdb(folder, map_size, is_flushing=False, is_read_only=is_read_only)
             try:
                 _prepare(env, folder)
                 environment = cls(env)
@@ -162,7 +165,9 @@ def _create(folder: Path, map_size: int) -> None:
     sync_folder(folder)
 
 
-def _open_lmdb(path: Path, map_size: int, *, subdir: bool = True, is_flushing: bool = True) -> Any:
+def _open_lmdb(
+    path: Path, map_size: int, *, subdir: bool = True, is_flushing: bool = True, is_read_only: bool = False
+) -> Any:
     """Open LMDB; where the platform refuses so much address space, with less, down to 1 GiB."""
     while True:
         try:
@@ -176,6 +181,7 @@ def _open_lmdb(path: Path, map_size: int, *, subdir: bool = True, is_flushing: b
                 max_readers=_READERS_MAX,
                 mode=0o600,
                 sync=is_flushing,
+                readonly=is_read_only,
                 lib_version=0,
             )
         except (lmdb.MemoryError, OverflowError):

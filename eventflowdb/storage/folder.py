@@ -49,6 +49,11 @@ class DataFolder:
             ) from error
         return cls(path, lock_fd)
 
+    @property
+    def descriptor(self) -> int:
+        """The descriptor that holds the lock, for processes that are to inherit it."""
+        return self._lock_fd
+
     def release(self) -> None:
         """Let another server have the folder."""
         os.close(self._lock_fd)

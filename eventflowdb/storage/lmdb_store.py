@@ -21,7 +21,7 @@ from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.batch import Outcome, Write
 from eventflowdb.storage.checkpoints import Checkpoints
-from eventflowdb.storage.environment import id_text
+from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.records import ID_AT, STREAM_AT, STREAM_END, load_page, load_record, position_of
 from eventflowdb.storage.searches import SearchSpan, read_found
@@ -94,14 +94,13 @@ def _reading(read: Callable[_P, _R]) -> Callable[_P, _R]:
 class LmdbStore:
     """An open database. All methods are synchronous; any thread may read, one at a time appends.
 
-    environment: what it stands on, for a check (verify.py); writing: how it stores.
+    environment: what it stands on, for a check (verify.py).
     """
 
-    def __init__(self, checkpoints: Checkpoints, writing: WriteTransactions) -> None:
-        self.environment = checkpoints.environment
-        self._env = self.environment.env
-        self._checkpoints = checkpoints
-        self.writing = writing
+    def __init__(self, environment: Environment, writing: WriteTransactions | None) -> None:
+        self.environment = environment
+        self._env = environment.env
+        self._writing = writing
 
     @classmethod
     def open(
@@ -119,13 +118,26 @@ class LmdbStore:
         under which appends are refused; elsewhere: runs on another thread what waits for the disk while appends go on.
         StartRefused where the folder holds something else, or is damaged.
         """
-        checkpoints = Checkpoints.recover(path, map_size)
-        return cls(checkpoints, WriteTransactions(checkpoints, path, clock_ns, min_free_bytes, elsewhere))
+        writing = WriteTransactions(Checkpoints.recover(path, map_size), path, clock_ns, min_free_bytes, elsewhere)
+        return cls(writing.environment, writing)
+
+    @classmethod
+    def open_beside(cls, path: Path, *, map_size: int = 1 << 40) -> "LmdbStore":
+        """Open the database for reads alone, beside the process that appends. StartRefused."""
+        return cls(Environment.open(path, map_size, is_read_only=True), None)
+
+    @property
+    def writing(self) -> WriteTransactions:
+        """How it stores; of one that is not for reads alone."""
+        assert self._writing is not None, "opened for reads alone"
+        return self._writing
 
     def close(self) -> None:
         """Give the environment back, with all of it on the disk; no other call may follow or be under way."""
-        self.writing.close()
-        self._checkpoints.close()
+        if self._writing is None:
+            self._env.close()
+        else:
+            self._writing.close()
 
     @_reading
     def event_count(self) -> int:

@@ -10,6 +10,7 @@ disk like everything else, and is made again should the transaction be lost. LMD
 thread: all of this runs on one.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
@@ -55,7 +56,7 @@ class WriteTransactions:
         elsewhere: Callable[[Callable[[], None]], object],
     ) -> None:
         self._checkpoints = checkpoints
-        self._environment = checkpoints.environment
+        self.environment = checkpoints.environment
         self._path = path
         self._clock_ns = clock_ns
         self.min_free_bytes = min_free_bytes
@@ -64,7 +65,7 @@ class WriteTransactions:
         self._txn: Any = None
         self._commit = 0
         """The number of the open transaction."""
-        self._reserve = Reserve(self._environment.env, path / DATA_FILE, DEFERRED_RESERVE_BYTES)
+        self._reserve = Reserve(self.environment.env, path / DATA_FILE, DEFERRED_RESERVE_BYTES)
         self._has_reserve = False
         """Whether the disk has room for what is deferred in it, whatever else becomes of the disk."""
         self._deferred: list[bytes] = []
@@ -104,17 +105,16 @@ class WriteTransactions:
         self._show()
 
     def close(self) -> None:
-        """Have everything on the disk, the data file included. What fails now is made up for by the next start."""
+        """Have everything on the disk, the data file included, and close it."""
         self._has_finished.wait()
-        if self._failure is not None:
-            return
-        try:
-            self._show()
-            self._has_finished.wait()
-            self._checkpoints.begin()
-            self._checkpoints.finish(is_closed=True)
-        except (OSError, lmdb.Error, StorageFailed):
-            return
+        # What fails now is made up for by the next start.
+        with contextlib.suppress(OSError, lmdb.Error, StorageFailed):
+            if self._failure is None:
+                self._show()
+                self._has_finished.wait()
+                self._checkpoints.begin()
+                self._checkpoints.finish(is_closed=True)
+        self._checkpoints.close()
 
     def _append(self, writes: Sequence[Write], on_staged: Callable[[], None], may_defer: bool) -> list[Outcome]:
         if self._failure is not None:
@@ -142,8 +142,8 @@ class WriteTransactions:
             txn = self._begin()
         tip, self._tip = self._tip, None
         if tip is None or not (self._deferred or tip.is_seen_by(txn)):
-            tip = Tip(self._environment, txn)
-        batch = Batch(self._environment, txn, writes, self._clock_ns() // 1000, tip)
+            tip = Tip(self.environment, txn)
+        batch = Batch(self.environment, txn, writes, self._clock_ns() // 1000, tip)
         outcomes = [batch.stage(write) for write in writes]
         is_changed = batch.write()
         on_staged()
@@ -157,7 +157,7 @@ class WriteTransactions:
         return outcomes
 
     def _begin(self) -> Any:
-        self._txn = txn = self._environment.env.begin(write=True)
+        self._txn = txn = self.environment.env.begin(write=True)
         self._commit = int(txn.id())
         self._has_reserve = False
         return txn
@@ -227,7 +227,7 @@ class WriteTransactions:
         try:
             txn = self._begin()
             for changes in self._deferred:
-                repeat(self._environment, txn, changes)
+                repeat(self.environment, txn, changes)
         except lmdb.Error as error:
             self._let_go()
             self._fail(error)
@@ -236,12 +236,12 @@ class WriteTransactions:
     def _is_full(self, error: lmdb.Error) -> bool:
         if isinstance(error, lmdb.MapFullError):
             return True
-        return is_for_want_of_room(error, self._path / DATA_FILE) and self._environment.has_lost_nothing()
+        return is_for_want_of_room(error, self._path / DATA_FILE) and self.environment.has_lost_nothing()
 
     def _explain(self, error: lmdb.Error | OSError) -> StoreFull | StorageFailed:
         """What to raise for an error; it may be the end of all appends."""
         if isinstance(error, lmdb.MapFullError):
-            map_size = self._environment.env.info()["map_size"]
+            map_size = self.environment.env.info()["map_size"]
             return StoreFull(
                 f"the database has reached MAP_SIZE ({map_size} bytes); nothing was stored; start the server with a "
                 "larger one"

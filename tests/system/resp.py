@@ -116,7 +116,11 @@ class Connection:
 
     def count(self, command: str = "EVENTCOUNT") -> int:
         """A command that answers a number."""
-        reply = self.call(command)
+        return self.count_of(command)
+
+    def count_of(self, *words: str) -> int:
+        """The same, of several words."""
+        reply = self.call(*words)
         assert isinstance(reply, int)
         return reply
 
