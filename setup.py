@@ -15,20 +15,8 @@ COMPILED = {
         *("searches", "selection", "settling", "tip"),
     ),
     "eventflowdb/service": (
-        *(
-            "conversation",
-            "dispatch",
-            "forwarding",
-            "groups",
-            "outbox",
-            "pages",
-            "records",
-            "reply",
-            "session",
-            "statistics",
-            "waits",
-        ),
-        "window",
+        *("conversation", "dispatch", "forwarding", "groups", "outbox", "pages", "records", "reply", "session"),
+        *("statistics", "waits", "window"),
     ),
 }
 """The modules of the hot path, by folder. With EVENTFLOWDB_COMPILE=1 mypyc makes extensions of them, which behave the
