@@ -88,26 +88,32 @@ class Child:
         self._reactor = reactor
         self._control = control
         self._process: Process
+        self._status = 0
         self._is_stopping = False
 
-    def run(self, process: Process) -> None:
-        """Until the end."""
+    def run(self, process: Process) -> int:
+        """Until the end; the exit status."""
         self._process = process
         self._reactor.callWhenRunning(self._begin)
         self._reactor.run(installSignalHandlers=False)
+        return self._status
 
     def _begin(self) -> None:
         try:
             self._process.begin()
         except StartRefused as refusal:
-            send(self._control, Refused(str(refusal)))
-            self._reactor.stop()
+            self._give_up(str(refusal))
             return
-        except Exception:
+        except Exception as error:
             self._log.failure("it cannot start")
-            self._reactor.stop()
+            self._give_up(repr(error))
             return
         threading.Thread(target=self._listen, name="eventflowdb supervisor", daemon=True).start()
+
+    def _give_up(self, why: str) -> None:
+        self._status = 1
+        send(self._control, Refused(why))
+        self._reactor.stop()
 
     def _listen(self) -> None:
         """On a thread: tell what the supervisor says."""

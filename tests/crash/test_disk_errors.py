@@ -60,15 +60,18 @@ FAILURES: dict[str, Callable[[Control], None]] = {
 }
 
 
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(
+    ("failure", "workers"),
+    [*[(failure, "0") for failure in FAILURES], ("a flush", "2"), ("the meta page, written", "1")],
+)
 def test_a_disk_that_fails_ends_the_server_and_takes_nothing(
-    start_server: StartServer, shim: Shim, failure: str
+    start_server: StartServer, shim: Shim, failure: str, workers: str
 ) -> None:
     chance = seeded()
     shared = streams_of(chance, 2)
     history = History()
     for round_number in range(rounds(1)):
-        server = start_server(MIN_FREE_BYTES="0", PYTHONPATH=os.fspath(OFTEN), **shim.variables())
+        server = start_server(MIN_FREE_BYTES="0", WORKERS=workers, PYTHONPATH=os.fspath(OFTEN), **shim.variables())
         assert server.port
         timer = threading.Timer(chance.uniform(0.02, 0.2), FAILURES[failure], (shim.control,))
         timer.start()
