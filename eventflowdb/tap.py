@@ -43,6 +43,7 @@ from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.folder import DataFolder
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.transactions import run_here
+from eventflowdb.transport.links import soon_of
 from eventflowdb.transport.listening import bind, fit_clients
 from eventflowdb.transport.resp import RespFactory
 from eventflowdb.transport.uvloop_port import UvloopPort, find_uvloop, install_reactor
@@ -118,7 +119,13 @@ class EventflowService(Service):
         self._read_threads = ThreadPool(0, READ_THREADS_MAX, "eventflowdb reads")
         notices = Notices(self._reactor)
         self._writer = GroupCommitWriter(
-            self._store, self._commit_thread, self._reactor, self._storage_failed, notices, deferring=self._reactor
+            self._store,
+            self._commit_thread,
+            self._reactor,
+            self._storage_failed,
+            notices,
+            deferring=self._reactor,
+            soon=soon_of(self._reactor),
         )
         self._estimates = Estimates(self._count, settings.count_interval, self._reactor)
         reads = Reads(self._store, off_thread(self._reactor, self._read_threads))

@@ -1,9 +1,9 @@
 """Group commit: everything that waits goes into one write transaction and one fsync.
 
-Theory of operation. `append` runs on the reactor's thread and only queues. One commit thread takes all that
-waits, commits it, sends the outcomes back in one hop, and takes what has come meanwhile; so a batch waits for
-the previous commit and for nothing else, there is no timer. When nothing waits the thread is given back, and
-the next append asks for it again.
+Theory of operation. `append` runs on the reactor's thread and only queues. At the end of the reactor's turn, when all
+that has come to any connection is queued, one commit thread takes it, commits it, and sends the outcomes back in one
+hop; then what has come meanwhile is next. So a batch waits for the previous commit and for the turn in which it came,
+and for nothing else: there is no timer.
 
 While nobody reads, what is on disk and answered need not be seen by reads at once, which spares most of a commit
 (storage/transactions.py). A read that comes meanwhile asks for it (`freshen`), and from then on everything is seen
@@ -36,6 +36,7 @@ from eventflowdb.service.notices import Notices, streams_of
 from eventflowdb.service.threads import ReactorThread, Worker
 from eventflowdb.service.turns import StagingTurn
 from eventflowdb.storage.batch import Outcome, Write
+from eventflowdb.storage.transactions import run_here
 
 _REFUSALS = (ConditionFailed, RequestConflict, InvalidArgument, NoSuchConsumer)
 """Of one write, for what it asks: nothing failed."""
@@ -71,7 +72,8 @@ class GroupCommitWriter:
     worker: one thread that commits; on_failure: told once when the disk failed, after which nothing is stored
     any more, since what a failed flush left behind is not known; notices: told what was stored, when reads see it;
     deferring: the clock by which reads may see later what was stored while nobody reads, None where they see it at
-    once; is_stale: events were answered that reads do not see yet.
+    once; soon: has something called at the end of the reactor's turn; is_stale: events were answered that reads do
+    not see yet.
     """
 
     _log = Logger()
@@ -85,6 +87,7 @@ class GroupCommitWriter:
         notices: Notices,
         seconds: Callable[[], float] = time.perf_counter,
         deferring: IReactorTime | None = None,
+        soon: Callable[[Callable[[], None]], object] = run_here,
     ) -> None:
         self._store = store
         self._worker = worker
@@ -92,6 +95,7 @@ class GroupCommitWriter:
         self._on_failure = on_failure
         self._notices = notices
         self._deferring = deferring
+        self._soon = soon
         self._seconds = seconds
         self._waiting: deque[_Waiting] = deque()
         self._is_committing = False
@@ -115,7 +119,7 @@ class GroupCommitWriter:
         self._turn.stand_back()
         if not self._is_committing:
             self._is_committing = True
-            self._worker.callInThread(self._commit_waiting)
+            self._soon(self._begin)
 
     def freshen(self, call: Callable[[], None]) -> None:
         """Have `call` told, soon, when reads see everything that was answered so far; they are stale now."""
@@ -130,17 +134,16 @@ class GroupCommitWriter:
         self._tell_idle()
         return idle
 
+    def _begin(self) -> None:
+        self._worker.callInThread(self._commit_waiting)
+
     def _commit_waiting(self) -> None:
-        """On the commit thread: batch after batch until nothing waits."""
-        while True:
-            batch = self._take_batch()
-            began = self._seconds()
-            outcomes = self._commit(batch, may_defer=self._may_defer(batch, began))
-            seconds = self._seconds() - began
-            is_last = not self._waiting or isinstance(outcomes[0], StorageFailed)
-            self._reactor.callFromThread(self._settle, batch, outcomes, seconds, is_last, self._store.has_deferred)
-            if is_last:
-                return
+        """On the commit thread: one batch of all that waits."""
+        batch = self._take_batch()
+        began = self._seconds()
+        outcomes = self._commit(batch, may_defer=self._may_defer(batch, began))
+        seconds = self._seconds() - began
+        self._reactor.callFromThread(self._settle, batch, outcomes, seconds, self._store.has_deferred)
 
     def _may_defer(self, batch: Sequence[_Waiting], now: float) -> bool:
         """Whether nobody looks: consumers do, at what becomes of their events."""
@@ -171,7 +174,6 @@ class GroupCommitWriter:
         batch: Sequence[_Waiting],
         outcomes: Sequence[Outcome],
         seconds: float,
-        is_last: bool,
         is_deferred: bool,
     ) -> None:
         has_stored = not all(isinstance(outcome, EventflowError) for outcome in outcomes)
@@ -183,8 +185,7 @@ class GroupCommitWriter:
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
         for waiting, outcome in zip(reversed(batch), reversed(outcomes), strict=True):
             self._tell(waiting, outcome)
-        if is_last:
-            self._rest()
+        self._rest()
         if is_deferred:
             self._see_to_show()
         elif was_stale:
@@ -247,7 +248,7 @@ class GroupCommitWriter:
     def _rest(self) -> None:
         """The commit thread has come back: send it again for what came meanwhile."""
         if self._waiting:
-            self._worker.callInThread(self._commit_waiting)
+            self._soon(self._begin)
             return
         self._is_committing = False
         self._tell_idle()
