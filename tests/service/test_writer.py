@@ -9,10 +9,11 @@ from twisted.internet.task import Clock
 
 from eventflowdb.errors import EventflowError, StorageFailed, StoreFull, WrongExpectedVersion
 from eventflowdb.events import Append, NewEvent
-from eventflowdb.limits import BATCH_BYTES_MAX
+from eventflowdb.limits import BATCH_BYTES_MAX, DEFERRED_SECONDS_MAX, EAGER_SECONDS
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.batch import Outcome, Write
+from eventflowdb.storage.transactions import run_here
 
 from .fakes import STREAM, LoggedFaults, SteppedReactor, SteppedThread
 
@@ -65,12 +66,25 @@ class FakeStore:
 class Bench:
     """A writer over fakes, and what it told each append."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_deferring: bool = False) -> None:
         self.store = FakeStore()
         self.thread = SteppedThread()
         self.reactor = SteppedReactor()
+        self.clock = Clock()
+        self.notices = Notices(self.clock)
         self.failures: list[StorageFailed] = []
-        self.writer = GroupCommitWriter(self.store, self.thread, self.reactor, self.failures.append, Notices(Clock()))
+        self.soon: list[Callable[[], None]] = []
+        """What is to be called at the end of the turn; without deferring it is called at once."""
+        self.writer = GroupCommitWriter(
+            self.store,
+            self.thread,
+            self.reactor,
+            self.failures.append,
+            self.notices,
+            self.clock.seconds,
+            deferring=self.clock if is_deferring else None,
+            soon=self.soon.append if is_deferring else run_here,
+        )
         self.settled: list[tuple[int, Outcome]] = []
 
     def append(self, *numbers: int, size_bytes: int = 100) -> None:
@@ -84,7 +98,9 @@ class Bench:
 
     def run(self) -> None:
         """Let everything happen."""
-        while self.thread.jobs or self.reactor.calls:
+        while self.soon or self.thread.jobs or self.reactor.calls:
+            while self.soon:
+                self.soon.pop(0)()
             if self.thread.jobs:
                 self.thread.step()
             while self.reactor.calls:
@@ -100,6 +116,12 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+@pytest.fixture
+def deferring() -> Bench:
+    """One whose reads see what is stored a little later."""
+    return Bench(is_deferring=True)
 
 
 def test_all_that_waits_goes_into_one_batch(bench: Bench) -> None:
@@ -129,9 +151,8 @@ def test_what_comes_during_a_commit_goes_together_into_the_next(bench: Bench) ->
 
     bench.store.on_batch = arrive
     bench.append(1)
-    bench.thread.step()
-    assert bench.store.batches == [[1], [2, 3]], "one stay on the thread commits both"
     bench.run()
+    assert bench.store.batches == [[1], [2, 3]]
     assert sorted(bench.outcomes()) == [1, 2, 3]
 
 
@@ -353,3 +374,129 @@ def test_a_writer_is_idle_again_after_a_fault(bench: Bench, fault: Exception) ->
     idle = bench.writer.when_idle()
     bench.run()
     assert fired(idle)
+
+
+def test_a_batch_holds_all_that_came_in_one_turn(deferring: Bench) -> None:
+    deferring.append(1)
+    deferring.append(2, 3)
+    assert not deferring.thread.jobs
+    deferring.run()
+    assert deferring.store.batches == [[1, 2, 3]]
+
+
+def test_while_nobody_reads_appends_are_answered_before_reads_see_them(deferring: Bench) -> None:
+    deferring.append(1)
+    deferring.run()
+    assert sorted(deferring.outcomes()) == [1]
+    assert deferring.store.shown == []
+    assert deferring.writer.is_stale
+
+
+def test_what_is_not_seen_yet_is_seen_soon(deferring: Bench) -> None:
+    deferring.append(1)
+    deferring.run()
+    deferring.append(2)
+    deferring.run()
+    deferring.clock.advance(DEFERRED_SECONDS_MAX)
+    deferring.run()
+    assert deferring.store.shown == [2]
+    assert not deferring.writer.is_stale
+
+
+def test_a_read_asks_for_what_was_answered_and_is_told_when_it_is_seen(deferring: Bench) -> None:
+    told: list[int] = []
+    deferring.append(1)
+    deferring.run()
+    for reader in (1, 2):
+        deferring.writer.freshen(lambda reader=reader: told.append(reader))  # type: ignore[misc]
+    assert told == []
+    deferring.run()
+    assert told == [1, 2]
+    assert deferring.store.shown == [1]
+    assert not deferring.writer.is_stale
+
+
+def test_a_read_that_asks_during_a_batch_waits_for_that_batch_too(deferring: Bench) -> None:
+    told: list[bool] = []
+    deferring.append(1)
+    deferring.run()
+    deferring.append(2)
+    deferring.soon.pop(0)()
+    deferring.writer.freshen(lambda: told.append(deferring.writer.is_stale))
+    deferring.run()
+    assert told == [False]
+    assert sorted(deferring.outcomes()) == [1, 2]
+
+
+def test_after_a_read_everything_is_seen_before_it_is_answered_for_a_while(deferring: Bench) -> None:
+    deferring.append(1)
+    deferring.run()
+    deferring.writer.freshen(lambda: None)
+    deferring.run()
+    deferring.append(2)
+    deferring.run()
+    assert deferring.store.shown == [1, 2]
+    deferring.clock.advance(EAGER_SECONDS)
+    deferring.append(3)
+    deferring.run()
+    assert deferring.store.shown == [1, 2]
+
+
+class Watching:
+    """One that waits for events."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def log_grew(self) -> None:
+        """Count it."""
+        self.told += 1
+
+    def log_closes(self) -> None:
+        """Nothing comes any more."""
+
+
+def test_what_somebody_waits_for_is_seen_at_once(deferring: Bench) -> None:
+    watching = Watching()
+    deferring.notices.watch(None, watching)
+    deferring.append(1)
+    deferring.run()
+    assert deferring.store.shown == [1]
+    assert watching.told == 1
+
+
+def test_one_that_begins_to_wait_during_a_batch_is_told_when_it_is_seen(deferring: Bench) -> None:
+    watching = Watching()
+    deferring.store.on_batch = lambda: deferring.notices.watch(None, watching)
+    deferring.append(1)
+    deferring.soon.pop(0)()
+    deferring.thread.step()
+    deferring.reactor.turn()
+    assert deferring.writer.is_stale
+    assert watching.told == 0
+    deferring.run()
+    assert deferring.store.shown == [1]
+    assert watching.told == 1
+
+
+def test_a_server_that_stops_waits_until_everything_is_seen(deferring: Bench) -> None:
+    deferring.append(1)
+    idle = deferring.writer.when_idle()
+    deferring.run()
+    assert idle.called
+    assert deferring.store.shown == [1]
+    assert not deferring.clock.getDelayedCalls()
+
+
+def test_a_failure_to_let_reads_see_is_one_of_the_storage(deferring: Bench) -> None:
+    def fail() -> None:
+        raise FAILED
+
+    deferring.append(1)
+    deferring.run()
+    deferring.store.commit_deferred = fail  # type: ignore[method-assign]
+    told: list[int] = []
+    deferring.writer.freshen(lambda: told.append(1))
+    deferring.run()
+    assert deferring.failures == [FAILED]
+    assert told == [1]

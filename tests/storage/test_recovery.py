@@ -1,0 +1,196 @@
+"""What a start brings back: everything that was answered, from whatever a crash has left."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eventflowdb.errors import StartRefused, StoreFull
+from eventflowdb.limits import CHECKPOINT_COMMITS_MAX, DEFERRED_BATCHES_MAX
+from eventflowdb.storage.journal import NAMES, Journal
+from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.verify import verify
+
+from .samples import OTHER, STREAM, OpenDatabase, append_of, read_log, records_of, stored
+
+MAP_SIZE = 1 << 30
+
+
+@pytest.fixture
+def crashed(folder: Path) -> Iterator[Path]:
+    """Where a database goes that a crash has left."""
+    with_crash = folder.with_name(f"{folder.name}-crashed")
+    yield with_crash
+    shutil.rmtree(with_crash, ignore_errors=True)
+
+
+def crash(database: OpenDatabase, crashed: Path, *, data_file: bytes | None = None) -> Path:
+    """What a process that ends now leaves; data_file: and of it no more than this, as after a power loss."""
+    crashed.mkdir()
+    for name in ("data.mdb", *NAMES):
+        shutil.copy(database.folder / name, crashed / name)
+    if data_file is not None:
+        (crashed / "data.mdb").write_bytes(data_file)
+    return crashed
+
+
+def read_again(folder: Path) -> list[bytes]:
+    """The log that a start finds, which must be sound and good to build on."""
+    store = LmdbStore.open(folder, map_size=MAP_SIZE)
+    records = read_log(store)
+    more = stored(store, append_of("5eed5eed-0000-4000-8000-000000000000", 0, "more"))
+    assert verify(store.environment).first_problem is None
+    assert read_log(store) == records + more
+    store.close()
+    return records
+
+
+def test_a_process_that_is_killed_loses_nothing(database: OpenDatabase, crashed: Path) -> None:
+    records = stored(database.store, append_of(STREAM, 0, "a", "b")) + stored(database.store, append_of(OTHER, 0, "c"))
+    assert read_again(crash(database, crashed)) == records
+
+
+def test_what_no_read_saw_yet_is_there_after_a_crash(database: OpenDatabase, crashed: Path) -> None:
+    store = database.store
+    (outcome,) = store.append_batch([append_of(STREAM, 0, "a")], may_defer=True)
+    records = records_of(outcome)
+    assert store.has_deferred
+    assert read_log(store) == []
+    assert read_again(crash(database, crashed)) == records
+    store.commit_deferred()
+    assert read_log(store) == records
+
+
+def test_a_data_file_as_of_the_last_checkpoint_is_enough(database: OpenDatabase, crashed: Path) -> None:
+    first = stored(database.store, append_of(STREAM, 0, *"ab"))
+    database.reopen()
+    on_the_disk = (database.folder / "data.mdb").read_bytes()
+    later = [record for n in range(30) for record in stored(database.store, append_of(STREAM, 2 + n, "x" * 3000))]
+    assert read_again(crash(database, crashed, data_file=on_the_disk)) == first + later
+
+
+def test_any_mixture_of_pages_written_since_the_last_checkpoint_will_do(database: OpenDatabase, crashed: Path) -> None:
+    records = stored(database.store, append_of(STREAM, 0, *"ab"))
+    database.reopen()
+    before = (database.folder / "data.mdb").read_bytes()
+    for n in range(30):
+        records += stored(database.store, append_of(STREAM, 2 + n, "x" * 3000))
+    after = (database.folder / "data.mdb").read_bytes()
+    before = before.ljust(len(after), b"\0")
+    pages = range(0, len(after), 4096)
+    mixed = b"".join((after if at // 4096 % 3 else before)[at : at + 4096] for at in pages)
+    assert read_again(crash(database, crashed, data_file=mixed)) == records
+
+
+def test_deferred_batches_build_on_one_another_and_become_visible_together(database: OpenDatabase) -> None:
+    store = database.store
+    for version in range(5):
+        (outcome,) = store.append_batch([append_of(STREAM, version, "a")], may_defer=True)
+        assert isinstance(outcome, list)
+    (refusal,) = store.append_batch([append_of(STREAM, 2, "late")], may_defer=True)
+    assert "holds 5 events" in str(refusal)
+    assert store.event_count() == 0
+    stored(store, append_of(STREAM, 5, "seen at once"))
+    assert store.event_count() == 6
+    assert not store.has_deferred
+
+
+def test_only_so_much_is_deferred(database: OpenDatabase) -> None:
+    for version in range(DEFERRED_BATCHES_MAX):
+        database.store.append_batch([append_of(STREAM, version, "a")], may_defer=True)
+    assert not database.store.has_deferred
+    assert database.store.event_count() == DEFERRED_BATCHES_MAX
+
+
+def test_a_batch_that_does_not_fit_takes_nothing_of_what_was_deferred(database: OpenDatabase) -> None:
+    store = database.reopen(map_size=16 << 20)
+    store.append_batch([append_of(STREAM, 0, "a")], may_defer=True)
+    assert store.has_deferred
+    with pytest.raises(StoreFull):
+        store.append_batch([append_of(OTHER, 0, *["x" * 1_000_000] * 20)], may_defer=True)
+    assert [b'"data":"a"' in record for record in read_log(store)] == [True]
+    stored(store, append_of(STREAM, 1, "b"))
+
+
+def test_after_many_commits_the_journal_begins_anew(database: OpenDatabase) -> None:
+    generations = set()
+    for version in range(2 * CHECKPOINT_COMMITS_MAX + 10):
+        stored(database.store, append_of(STREAM, version, "a"))
+        if version % 100 == 0 or version > 2 * CHECKPOINT_COMMITS_MAX:
+            journal = Journal(database.folder)
+            assert journal.base is not None
+            generations.add(journal.base.generation)
+            journal.close()
+    assert len(generations) == 3
+
+
+def test_a_database_closed_in_order_needs_no_journal(database: OpenDatabase, crashed: Path) -> None:
+    records = stored(database.store, append_of(STREAM, 0, "a"))
+    database.reopen()
+    database.store.close()
+    crashed.mkdir()
+    shutil.copy(database.folder / "data.mdb", crashed / "data.mdb")
+    assert read_again(crashed) == records
+    database.reopen()
+
+
+def test_a_data_file_of_an_older_backup_beside_the_journal_is_refused(database: OpenDatabase, crashed: Path) -> None:
+    database.store.close()
+    older = (database.folder / "data.mdb").read_bytes()
+    store = database.reopen()
+    for version in range(5):
+        stored(store, append_of(STREAM, version, "a"))
+    store = database.reopen()
+    stored(store, append_of(STREAM, 5, "a"))
+    folder = crash(database, crashed, data_file=older)
+    with pytest.raises(StartRefused, match="older than its journal"):
+        LmdbStore.open(folder, map_size=MAP_SIZE)
+    assert (folder / "data.mdb").read_bytes() == older
+
+
+def test_a_damaged_journal_is_refused_in_words(database: OpenDatabase, crashed: Path) -> None:
+    for version in range(2):
+        stored(database.store, append_of(STREAM, version, "a"))
+    folder = crash(database, crashed)
+    for name in NAMES:
+        path = folder / name
+        content = bytearray(path.read_bytes())
+        at = content.find(b"EFJR")
+        if at >= 0:
+            content[at + 60] ^= 1
+            path.write_bytes(content)
+    with pytest.raises(StartRefused, match=r"journal-.* is damaged at byte .*restore from a backup"):
+        LmdbStore.open(folder, map_size=MAP_SIZE)
+
+
+READING = """
+import sys, lmdb
+env = lmdb.open(sys.argv[1], readonly=True, max_dbs=16, map_size=1 << 30, lib_version=0)
+with env.begin() as txn:
+    print("reads", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_state_is_not_taken_from_under_those_who_read(database: OpenDatabase, crashed: Path) -> None:
+    records = stored(database.store, append_of(STREAM, 0, "a"))
+    folder = crash(database, crashed)
+    (folder / "lock.mdb").touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", READING, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"reads\n"
+        assert read_again(folder) == records
+        assert reader.stdin is not None
+        reader.stdin.close()
+        assert reader.wait() == 0
+
+
+def test_one_process_does_not_open_a_database_twice(database: OpenDatabase) -> None:
+    with pytest.raises(StartRefused, match="open in this process already"):
+        LmdbStore.open(database.folder, map_size=MAP_SIZE)
+    stored(database.store, append_of(STREAM, 0, "a"))
