@@ -62,7 +62,14 @@ class Core:
         )
         self._commit_thread = ThreadPool(1, 1, "eventflowdb commits")
         self._read_threads = ThreadPool(0, READ_THREADS_MAX, "eventflowdb reads")
-        self._writer = GroupCommitWriter(self._store, self._commit_thread, reactor, self._storage_failed, self._notices)
+        self._writer = GroupCommitWriter(
+            self._store,
+            self._commit_thread,
+            reactor,
+            self._storage_failed,
+            self._notices,
+            soon=soon_of(reactor),
+        )
         self._estimates = Estimates(self._count, settings.count_interval, reactor)
         reads = Reads(self._store, off_thread(reactor, self._read_threads))
         database = Database(self._store, self._writer, reads, self._estimates, self._notices)

@@ -49,15 +49,18 @@ class Crowd:
         ]
 
 
-def test_what_sixteen_clients_were_told_has_an_order_that_explains_it(start_server: StartServer) -> None:
+@pytest.mark.parametrize(("workers", "rounds_usual"), [("0", 2), ("2", 1)])
+def test_what_sixteen_clients_were_told_has_an_order_that_explains_it(
+    start_server: StartServer, workers: str, rounds_usual: int
+) -> None:
     chance = seeded()
-    for round_number in range(rounds(2)):
+    for round_number in range(rounds(rounds_usual)):
         data = f"data{round_number}"
         crowd, history = Crowd(chance), History()
         for _ in range(2):
-            server = start_server(DATA=data)
+            server = start_server(DATA=data, WORKERS=workers)
             history += run_until_killed(server, crowd.of(server, history), chance.uniform(0.1, SECONDS_MAX))
-        server = start_server(DATA=data)
+        server = start_server(DATA=data, WORKERS=workers)
         is_done = threading.Event()
         timer = threading.Timer(chance.uniform(0.1, SECONDS_MAX), is_done.set)
         timer.start()
