@@ -11,8 +11,8 @@ COMPILED = {
     "eventflowdb": ("ids",),
     "eventflowdb/wire": ("inline", "integers", "links", "replies", "requests", "values"),
     "eventflowdb/storage": (
-        *("batch", "checksum", "conditions", "consumers", "id_lists", "lmdb_store", "queries", "records", "requests"),
-        *("searches", "selection", "settling", "tip"),
+        *("batch", "changes", "checksum", "conditions", "consumers", "id_lists", "journal", "lmdb_store", "queries"),
+        *("records", "requests", "searches", "selection", "settling", "tip", "transactions"),
     ),
     "eventflowdb/service": (
         *("conversation", "dispatch", "forwarding", "groups", "outbox", "pages", "recent", "records", "reply"),

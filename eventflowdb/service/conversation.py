@@ -80,6 +80,8 @@ class Conversation:
         self._freshness = dispatcher.freshness
         self._budget = budget
         session.peer = self
+        # What a new session is has just been followed.
+        session.has_changed = False
         self._parser = RequestParser(dispatcher.request_limits(session))
         self._stage = _Stage.OPEN
         self._ready: list[bytes] = []

@@ -103,13 +103,15 @@ class Responders:
         if read.wait_ms:
             return self._waits.reply(read)
         stream, version, limit = read.stream, read.version, read.limit
-        if version == 0:
-            recent = self._recent.find(stream, limit)
-            if recent is not None:
-                return recent
+        if version:
+            # One that comes again wants the few events that are new.
+            return self._read_reply(self._database.open_stream_end(stream, version, limit))
+        recent = self._recent.find(stream, limit)
+        if recent is not None:
+            return recent
         opened = self._database.open_stream(stream, version, limit)
         reply = self._read_reply(opened)
-        if version == 0 and isinstance(opened, Chunk) and isinstance(reply, bytes) and opened.records:
+        if isinstance(opened, Chunk) and isinstance(reply, bytes) and opened.records:
             self._recent.keep(stream, limit, len(opened.records), reply)
         return reply
 
