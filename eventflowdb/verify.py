@@ -24,6 +24,8 @@ import humanize
 import msgspec
 
 from eventflowdb.errors import CorruptRecord, StartRefused
+from eventflowdb.storage.folder import is_owned
+from eventflowdb.storage.journal import was_closed
 from eventflowdb.storage.verify import (
     Check,
     Report,
@@ -91,8 +93,9 @@ class Checker:
 
 
 def check(folder: Path) -> Iterator[Update]:
-    """Run both checks; the last update is the outcome. StartRefused where there is nothing to check."""
+    """Run both checks; the last update is the outcome. StartRefused where there is nothing to check, or not yet."""
     try:
+        _require_whole(folder)
         open_to_check(folder).close()
     except CorruptRecord as problem:
         yield Update(1.0, Report(first_problem=str(problem)))
@@ -110,6 +113,18 @@ def check(folder: Path) -> Iterator[Update]:
                     selector.unregister(key.fd)
             outcome = _outcome(pages, events)
             yield outcome or Update(_PAGES_SHARE * pages.latest.done + (1 - _PAGES_SHARE) * events.latest.done)
+
+
+def _require_whole(folder: Path) -> None:
+    """StartRefused where the data file may lack what its journal has: then it says nothing about the database."""
+    try:
+        is_whole = is_owned(folder) or was_closed(folder)
+    except OSError as error:
+        raise StartRefused(f"{folder} cannot be opened: {error}") from error
+    if not is_whole:
+        raise StartRefused(
+            f"{folder} was not closed in order; start its server once, which puts back what its journal has, then check"
+        )
 
 
 def _outcome(pages: Checker, events: Checker) -> Update | None:

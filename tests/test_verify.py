@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from eventflowdb.events import Append, NewEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import id_text
+from eventflowdb.storage.folder import DataFolder
 from eventflowdb.storage.lmdb_store import LmdbStore
 from tests.folders import IN_MEMORY
 
@@ -67,6 +69,40 @@ def damage(folder: Path, place: int, data: bytes) -> None:
     with (folder / "data.mdb").open("r+b") as file:
         file.seek(place)
         file.write(data)
+
+
+def test_a_database_that_was_not_closed_is_not_judged_before_a_start_has_made_it_whole(folder: Path) -> None:
+    store = open_store(folder)
+    store.append_batch([Append.to_stream(STREAM, 3000, [NewEvent(type="tested", data="")], 0)])
+    left = folder / "left"
+    left.mkdir()
+    for name in ("data.mdb", "journal-0", "journal-1"):
+        shutil.copy(folder / name, left / name)
+    store.close()
+    status, line = outcome(left)
+    assert status == 2
+    assert "was not closed in order; start its server once" in line
+    open_store(left).close()
+    assert outcome(left)[0] == 0
+
+
+def test_beside_the_server_that_owns_it_a_database_is_checked_though_it_is_open(folder: Path) -> None:
+    owned = DataFolder.claim(folder)
+    store = open_store(folder)
+    status, line = outcome(folder)
+    store.close()
+    owned.release()
+    assert (status, line[:20]) == (0, "sound: 3,000 events ")
+
+
+def test_a_damaged_journal_is_damage(folder: Path) -> None:
+    for name in ("journal-0", "journal-1"):
+        with (folder / name).open("r+b") as file:
+            file.seek(4)
+            file.write(b"damaged")
+    status, line = outcome(folder)
+    assert status == 1
+    assert "journal-0 is damaged in block 0" in line
 
 
 def test_a_sound_database_ends_it_with_0_and_what_was_checked(folder: Path) -> None:
@@ -161,13 +197,13 @@ def test_a_folder_that_must_not_be_read_ends_it_with_2(folder: Path) -> None:
 
 def test_it_leaves_nothing_behind(folder: Path) -> None:
     (folder / "lock.mdb").unlink()
-    before = (folder / "data.mdb").read_bytes()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert outcome(folder)[0] == 0
-    assert os.listdir(folder) == ["data.mdb"]
-    assert (folder / "data.mdb").read_bytes() == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_it_runs_beside_one_that_writes(folder: Path) -> None:
+    owned = DataFolder.claim(folder)
     store = open_store(folder)
     process = subprocess.Popen(
         [sys.executable, "-m", "eventflowdb.verify", os.fspath(folder)], stdout=subprocess.PIPE, text=True
@@ -181,6 +217,7 @@ def test_it_runs_beside_one_that_writes(folder: Path) -> None:
     assert process.stdout.read().startswith("sound: ")
     process.stdout.close()
     store.close()
+    owned.release()
 
 
 def test_for_the_server_it_writes_updates_and_the_report(folder: Path) -> None:

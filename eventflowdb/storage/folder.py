@@ -59,6 +59,20 @@ class DataFolder:
         os.close(self._lock_fd)
 
 
+def is_owned(path: Path) -> bool:
+    """Whether a server owns the folder now. OSError."""
+    if not (path / LOCK_NAME).exists():
+        return False
+    lock_fd = os.open(path / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock_fd)
+    return False
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable: fsync of a new file does not cover its directory entry."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -268,6 +268,15 @@ class Journal:
         return self._files[1] if self._active is self._files[0] else self._files[0]
 
 
+def was_closed(folder: Path) -> bool:
+    """Whether the data file in a folder stands for itself, since it was closed in order. OSError, CorruptRecord."""
+    if not all((folder / name).exists() for name in NAMES):
+        return True
+    journal = Journal(folder)
+    journal.close()
+    return journal.base is None or journal.is_closed
+
+
 def _generation(file: _File) -> int:
     return 0 if file.head is None else file.head.generation
 
