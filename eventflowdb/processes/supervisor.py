@@ -92,8 +92,6 @@ class SupervisorService(Service):
         if self._is_stopping:
             return
         self._core = self._start("core", self._start_message(-1), [])
-        for index in range(self._settings.workers):
-            self._start_front(index)
 
     def _start_front(self, index: int) -> None:
         if self._is_stopping or self._core is None:
@@ -128,6 +126,10 @@ class SupervisorService(Service):
         match message:
             case Ready():
                 self._is_ready(child, message.events)
+                if child is self._core:
+                    # Not before: until the core has put back what the journal has, a read might miss what was answered.
+                    for index in range(self._settings.workers):
+                        self._start_front(index)
             case ShutDown():
                 # As SIGTERM does, after the turn in which it was asked for.
                 self._reactor.callLater(0, self._reactor.stop)

@@ -79,12 +79,15 @@ class _File:
         self.head = self._read_head()
         self.mark = self._read_mark()
 
-    def write(self, data: bytes, offset: int) -> None:
-        """Write all of it."""
-        written = os.pwrite(self.descriptor, data, offset)
-        while written < len(data):
-            written += os.pwrite(self.descriptor, memoryview(data)[written:], offset + written)
-        self.size = max(self.size, offset + len(data))
+    def write(self, offset: int, *pieces: bytes) -> None:
+        """Write all of them, one behind the other."""
+        length = sum(map(len, pieces))
+        written = os.pwritev(self.descriptor, pieces, offset)
+        if written < length:
+            rest = memoryview(b"".join(pieces))
+            while written < length:
+                written += os.pwrite(self.descriptor, rest[written:], offset + written)
+        self.size = max(self.size, offset + length)
 
     def flush(self) -> None:
         """Have all that was written on the disk."""
@@ -218,14 +221,14 @@ class Journal:
         self._generation += 1
         file.head = Head(database_id, self._generation, self._number, state)
         packed = _HEAD.pack(database_id, self._generation, self._number, state.transaction, *state.metas)
-        file.write(_seal(_HEAD_MAGIC, packed), 0)
+        file.write(0, _seal(_HEAD_MAGIC, packed))
         self._active, self._offset = file, 2 * BLOCK_BYTES
 
     def complete(self, *, is_closed: bool = False) -> None:
         """The data file is on the disk in the state that this generation began with. OSError."""
         file = self._active
         mark = _CLOSED if is_closed else _COMPLETE
-        file.write(_seal(_MARK_MAGIC, _MARK.pack(_generation(file), mark)), BLOCK_BYTES)
+        file.write(BLOCK_BYTES, _seal(_MARK_MAGIC, _MARK.pack(_generation(file), mark)))
         file.flush()
 
     def write(self, changes: bytes) -> None:
@@ -237,7 +240,7 @@ class Journal:
         self._last_offset = offset
         if end > file.size:
             self._grow(file, end)
-        file.write(b"".join((_SEAL.pack(_RECORD_MAGIC, crc), body, changes)), offset)
+        file.write(offset, _SEAL.pack(_RECORD_MAGIC, crc) + body, changes)
         self._number += 1
         self._offset = _after(offset, len(changes))
 
@@ -249,7 +252,7 @@ class Journal:
         """Undo the last `write`, whether it failed or not, so that its record does not count. OSError: it may."""
         file, offset = self._active, self._last_offset
         if offset < os.fstat(file.descriptor).st_size:
-            file.write(bytes(_RECORD_HEAD_BYTES), offset)
+            file.write(offset, bytes(_RECORD_HEAD_BYTES))
             file.flush()
         if self._offset != offset:
             self._number -= 1
@@ -259,7 +262,7 @@ class Journal:
         """Zeros beyond what is needed now: a flush is dearest where a file has to become longer."""
         wanted = end + min(file.size, JOURNAL_GROWTH_BYTES)
         try:
-            file.write(bytes(wanted - file.size), file.size)
+            file.write(file.size, bytes(wanted - file.size))
         except OSError:
             # There may still be room for the record alone.
             file.size = os.fstat(file.descriptor).st_size

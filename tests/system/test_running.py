@@ -91,7 +91,13 @@ def test_server_runs_as_a_daemon(installation: Installation, tmp_path: Path) -> 
 def test_files_are_the_owners_alone(server: Server) -> None:
     assert server.port
     assert server.data.stat().st_mode & 0o777 == 0o700
-    assert {path.name for path in server.data.iterdir()} == {"data.mdb", "lock", "lock.mdb"}
+    assert {path.name for path in server.data.iterdir()} == {
+        "data.mdb",
+        "journal-0",
+        "journal-1",
+        "lock",
+        "lock.mdb",
+    }
     assert {path.stat().st_mode & 0o777 for path in server.data.iterdir()} == {0o600}
 
 

@@ -35,6 +35,8 @@ def test_a_check_counts_what_is_there_and_may_be_repeated(start_server: StartSer
 def test_damaged_pages_are_reported_and_the_server_goes_on(server: Server) -> None:
     with server.connect() as connection:
         connection.add(str(uuid.uuid4()), 0, *[EVENT] * 500)
+        # A read sees them, so the data file has them; until then the journal might be all.
+        assert connection.count() == 500
         data = server.data / "data.mdb"
         place = data.read_bytes().index(b'\1{"id"') & ~4095
         with data.open("r+b") as file:
