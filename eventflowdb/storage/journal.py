@@ -79,15 +79,12 @@ class _File:
         self.head = self._read_head()
         self.mark = self._read_mark()
 
-    def write(self, offset: int, *pieces: bytes) -> None:
-        """Write all of them, one behind the other."""
-        length = sum(map(len, pieces))
-        written = os.pwritev(self.descriptor, pieces, offset)
-        if written < length:
-            rest = memoryview(b"".join(pieces))
-            while written < length:
-                written += os.pwrite(self.descriptor, rest[written:], offset + written)
-        self.size = max(self.size, offset + length)
+    def write(self, offset: int, data: bytes) -> None:
+        """Write all of it."""
+        written = os.pwrite(self.descriptor, data, offset)
+        while written < len(data):
+            written += os.pwrite(self.descriptor, memoryview(data)[written:], offset + written)
+        self.size = max(self.size, offset + len(data))
 
     def flush(self) -> None:
         """Have all that was written on the disk."""
@@ -240,7 +237,7 @@ class Journal:
         self._last_offset = offset
         if end > file.size:
             self._grow(file, end)
-        file.write(offset, _SEAL.pack(_RECORD_MAGIC, crc) + body, changes)
+        file.write(offset, b"".join((_SEAL.pack(_RECORD_MAGIC, crc), body, changes)))
         self._number += 1
         self._offset = _after(offset, len(changes))
 
