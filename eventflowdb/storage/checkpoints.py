@@ -25,10 +25,9 @@ from eventflowdb.storage import layout
 from eventflowdb.storage.changes import repeat
 from eventflowdb.storage.environment import DATA_FILE, READERS_FILE, Environment
 from eventflowdb.storage.journal import META_BYTES, Journal, State
+from eventflowdb.storage.pages import HEADER_BYTES
 from eventflowdb.storage.records import unseal
 
-_HEADER_BYTES = 16
-"""Of a page, before the meta."""
 _PAGE_BYTES_AT = 24
 """Where a meta gives the page size."""
 _TRANSACTION_AT = META_BYTES - 8
@@ -141,11 +140,13 @@ class Checkpoints:
         if base is not None and base.database_id != self._database_id:
             raise StartRefused(f"DATA {folder} holds the journal of another database")
         waiting: list[bytes] = []
+        size_bytes = 0
         for changes in self.journal.records():
             waiting.append(changes)
-            if sum(map(len, waiting)) > REPEATED_BYTES_MAX:
+            size_bytes += len(changes)
+            if size_bytes > REPEATED_BYTES_MAX:
                 self._repeat_some(waiting)
-                waiting = []
+                waiting, size_bytes = [], 0
         self._repeat_some(waiting)
 
     def _repeat_some(self, waiting: list[bytes]) -> None:
@@ -163,8 +164,8 @@ def _database_id_of(environment: Environment) -> bytes:
 def _read_state(environment: Environment, transaction: int) -> State:
     """The state that the last commit left, whose transaction this was."""
     page_bytes = int(environment.env.stat()["psize"])
-    first = environment.read(META_BYTES, _HEADER_BYTES)
-    second = environment.read(META_BYTES, page_bytes + _HEADER_BYTES)
+    first = environment.read(META_BYTES, HEADER_BYTES)
+    second = environment.read(META_BYTES, page_bytes + HEADER_BYTES)
     if max(_transaction_of(first), _transaction_of(second)) != transaction:
         raise CorruptRecord(f"the meta pages are not those of transaction {transaction}")
     return State(transaction, (first, second))
@@ -174,7 +175,7 @@ def _restore(folder: Path, state: State) -> None:
     """Put the meta pages of a state back. StartRefused where the data file is older than the state."""
     (page_bytes,) = struct.unpack_from("=I", state.metas[0], _PAGE_BYTES_AT)
     with (folder / DATA_FILE).open("r+b", buffering=0) as file:
-        offsets = _HEADER_BYTES, page_bytes + _HEADER_BYTES
+        offsets = HEADER_BYTES, page_bytes + HEADER_BYTES
         stored = [os.pread(file.fileno(), META_BYTES, offset) for offset in offsets]
         if max(map(_transaction_of, stored)) < state.transaction:
             raise StartRefused(
