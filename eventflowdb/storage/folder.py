@@ -108,7 +108,8 @@ def _make_folder(path: Path) -> None:
     missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
     if not missing:
         return
-    path.mkdir(mode=0o700, parents=True)
+    # Another server may be making it at this moment; which of them has it is the lock's to say.
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
     for folder in missing:
         sync_folder(folder.parent)
 

@@ -6,6 +6,8 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,25 @@ def test_a_second_claim_is_refused_until_the_first_is_released(tmp_path: Path) -
     require_refused(tmp_path, "in use by another server")
     first.release()
     DataFolder.claim(tmp_path).release()
+
+
+def test_of_servers_that_make_the_folder_at_once_one_owns_it_and_the_others_find_it_in_use(tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+
+    def claim(path: Path) -> DataFolder | str:
+        together.wait()
+        try:
+            return DataFolder.claim(path)
+        except StartRefused as refusal:
+            return str(refusal)
+
+    with ThreadPoolExecutor(4) as servers:
+        for attempt in range(10):
+            claims = list(servers.map(claim, [tmp_path / f"{attempt}" / "data"] * 4))
+            (owned,) = [found for found in claims if isinstance(found, DataFolder)]
+            refused = [found for found in claims if isinstance(found, str)]
+            assert [" is in use by another server; " in found for found in refused] == [True] * 3
+            owned.release()
 
 
 def test_a_refused_claim_does_not_release_that_of_the_owner(tmp_path: Path) -> None:
