@@ -30,6 +30,7 @@ import google_crc32c
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.limits import JOURNAL_GROWTH_BYTES
 from eventflowdb.storage.folder import sync_folder
+from eventflowdb.storage.room import is_full
 
 BLOCK_BYTES = 4096
 META_BYTES = 136
@@ -260,7 +261,9 @@ class Journal:
         wanted = end + min(file.size, JOURNAL_GROWTH_BYTES)
         try:
             file.write(file.size, bytes(wanted - file.size))
-        except OSError:
+        except OSError as error:
+            if not is_full(error):
+                raise
             # There may still be room for the record alone.
             file.size = os.fstat(file.descriptor).st_size
 

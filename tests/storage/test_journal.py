@@ -1,6 +1,9 @@
 """The journal: what it keeps, what a crash may leave of it, and what it must not take for sound."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,3 +184,31 @@ def test_the_bytes_of_a_journal_are_those_that_are_drawn(folder: Path) -> None:
     assert (
         record[:4] + record[8:] == b"EFJR" + b"".join(number.to_bytes(8, "little") for number in (1, 1, 7)) + b"changes"
     )
+
+
+def journal_on_a_disk_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> Journal:
+    """A journal whose file has to grow for the next record, on a disk where growing fails."""
+    journal = begun(folder)
+    write = os.pwrite
+    size = max((folder / name).stat().st_size for name in NAMES)
+
+    def fail_beyond(descriptor: int, data: Any, offset: int) -> int:
+        if offset + len(data) > size + BLOCK_BYTES:
+            raise OSError(number, os.strerror(number))
+        return write(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", fail_beyond)
+    return journal
+
+
+def test_a_record_for_which_there_is_just_room_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = journal_on_a_disk_that_fails(folder, monkeypatch, errno.ENOSPC)
+    changes = b"x" * 14 * BLOCK_BYTES
+    add(journal, changes)
+    assert reread(folder)[1] == [changes]
+
+
+def test_a_disk_that_fails_as_the_journal_grows_has_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = journal_on_a_disk_that_fails(folder, monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        journal.write(b"x" * 14 * BLOCK_BYTES)
