@@ -31,6 +31,8 @@ from tests.system.server import Server
 pytestmark = pytest.mark.system
 
 CLIENTS = 4
+SECTOR_BYTES = 512
+"""What a disk writes whole or not at all: the journal's head and mark lie in one."""
 
 
 def fail_all_writes(control: Control) -> None:
@@ -55,7 +57,7 @@ FAILURES: dict[str, Callable[[Control], None]] = {
     "a flush, over quota": lambda control: control.journal_sync.arm(EDQUOT, times=1),
     "a flush of the data file": lambda control: control.sync.arm(EIO, times=1),
     "a write of the journal": lambda control: control.journal_write.arm(EIO, times=1),
-    "half a write of the journal": lambda control: control.journal_write.arm(EIO, times=1, effect=200),
+    "half a write of the journal": lambda control: control.journal_write.arm(EIO, times=1, effect=SECTOR_BYTES),
     "all that is written": fail_all_writes,
 }
 
