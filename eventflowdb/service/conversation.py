@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from eventflowdb.commands.spec import Order
-from eventflowdb.errors import TryAgain
+from eventflowdb.errors import StorageFailed, TryAgain
 from eventflowdb.limits import (
     CONNECTION_APPEND_BYTES_MAX,
     CONNECTION_APPENDS_MAX,
@@ -322,8 +322,11 @@ class Conversation:
     def _is_read(self, request: Request) -> bool:
         return self._dispatcher.order_of(self._session, request) is Order.READ
 
-    def _freshened(self) -> None:
+    def _freshened(self, failure: StorageFailed | None) -> None:
         self._is_freshening = False
+        if failure is not None and self._next is not None and self._stage is _OPEN:
+            self._next = None
+            self._answer(self._dispatcher.refuse(failure))
         self._advance()
 
     def _may_take(self) -> bool:

@@ -10,7 +10,7 @@ from eventflowdb.errors import StorageFailed
 from eventflowdb.limits import CONSUMERS_MAX
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.estimates import Estimates
-from eventflowdb.service.freshness import Freshness
+from eventflowdb.service.freshness import Freshness, OnFresh
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.searches import Searches
@@ -47,9 +47,9 @@ class NoWriter:
         self.commits = Commits()
         self.is_stale = False
 
-    def freshen(self, call: Callable[[], None]) -> None:
+    def freshen(self, call: OnFresh) -> None:
         """Nothing is answered here that reads do not see."""
-        call()
+        call(None)
 
     def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
         """Refuse."""

@@ -120,7 +120,7 @@ class Dispatcher:
         """Run one request. Never raises."""
         if isinstance(request, DroppedRequest):
             error = request.error if session.is_authenticated else NotAuthenticated("Authentication required.")
-            return self._refuse(error)
+            return self.refuse(error)
         began = self._seconds()
         session.last_used_at = began
         session.commands += 1
@@ -135,7 +135,7 @@ class Dispatcher:
             try:
                 command = self._admit(session, request)
             except EventflowError as refusal:
-                return self._refuse(refusal)
+                return self.refuse(refusal)
         session.last_command = command.name
         if self._monitors:
             self._show_monitors(session, command.spec, request)
@@ -150,7 +150,7 @@ class Dispatcher:
         if not spec.words_min <= len(request) <= spec.words_max:
             return self.execute(session, request)
         if not spec.is_for_subscribers:
-            return self._refuse(_not_for_subscribers(spec.name.lower()))
+            return self.refuse(_not_for_subscribers(spec.name.lower()))
         reply = self.execute(session, request)
         return _limited_pong(request) if spec.name == "PING" and not _error_code(reply) else reply
 
@@ -211,7 +211,8 @@ class Dispatcher:
         if seconds >= SLOWLOG_SECONDS_MIN and not command.spec.has_secrets:
             self._statistics.keep_slow(seconds, words, session.address, session.name)
 
-    def _refuse(self, refusal: EventflowError) -> bytes:
+    def refuse(self, refusal: EventflowError) -> bytes:
+        """The reply to a request that is not run."""
         self._statistics.errors[refusal.code] += 1
         return replies.error(refusal)
 

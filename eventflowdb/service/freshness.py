@@ -3,6 +3,11 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from eventflowdb.errors import StorageFailed
+
+OnFresh = Callable[[StorageFailed | None], None]
+"""Told when reads see everything that was answered, or why they never will until the server has been started anew."""
+
 
 class Freshness(Protocol):
     """What a read asks before it runs.
@@ -12,5 +17,5 @@ class Freshness(Protocol):
 
     is_stale: bool
 
-    def freshen(self, call: Callable[[], None]) -> None:
+    def freshen(self, call: OnFresh) -> None:
         """Have `call` told, soon, when reads see everything that was answered so far; they are stale now."""

@@ -32,6 +32,7 @@ from eventflowdb.events import Append
 from eventflowdb.limits import BATCH_BYTES_MAX, DEFERRED_SECONDS_MAX, EAGER_SECONDS
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.faults import error_of
+from eventflowdb.service.freshness import OnFresh
 from eventflowdb.service.notices import Notices, streams_of
 from eventflowdb.service.threads import ReactorThread, Worker
 from eventflowdb.service.turns import StagingTurn
@@ -107,7 +108,7 @@ class GroupCommitWriter:
         self._is_showing = False
         """The commit thread was asked to let reads see everything."""
         self._show_later: IDelayedCall | None = None
-        self._fresh_waiters: list[Callable[[], None]] = []
+        self._fresh_waiters: list[OnFresh] = []
         self.commits = Commits()
 
     def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
@@ -121,8 +122,11 @@ class GroupCommitWriter:
             self._is_committing = True
             self._soon(self._begin)
 
-    def freshen(self, call: Callable[[], None]) -> None:
+    def freshen(self, call: OnFresh) -> None:
         """Have `call` told, soon, when reads see everything that was answered so far; they are stale now."""
+        if self._failure is not None:
+            self._reactor.callFromThread(call, self._failure)
+            return
         self._eager_until = self._seconds() + EAGER_SECONDS
         self._fresh_waiters.append(call)
         self._show()
@@ -176,16 +180,22 @@ class GroupCommitWriter:
         seconds: float,
         is_deferred: bool,
     ) -> None:
+        if not batch:
+            # All were refused when the storage failed.
+            self._rest()
+            return
         has_stored = not all(isinstance(outcome, EventflowError) for outcome in outcomes)
         if has_stored or not isinstance(outcomes[0], _REFUSALS):
             self.commits.add(len(batch), seconds, is_failed=not has_stored)
         if isinstance(outcomes[0], StorageFailed):
             self._fail(outcomes[0])
-        was_stale, self.is_stale = self.is_stale, is_deferred
+        was_stale, self.is_stale = self.is_stale, is_deferred or (self.is_stale and self._failure is not None)
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
         for waiting, outcome in zip(reversed(batch), reversed(outcomes), strict=True):
             self._tell(waiting, outcome)
         self._rest()
+        if self._failure is not None:
+            return
         if is_deferred:
             self._see_to_show()
         elif was_stale:
@@ -203,7 +213,7 @@ class GroupCommitWriter:
 
     def _show_now(self) -> None:
         self._show_later = None
-        if self.is_stale:
+        if self.is_stale and self._failure is None:
             self._show()
 
     def _show(self) -> None:
@@ -223,11 +233,12 @@ class GroupCommitWriter:
 
     def _shown(self, failure: EventflowError | None) -> None:
         self._is_showing = False
-        if isinstance(failure, StorageFailed):
-            self._fail(failure)
-        # After a failure too: what cannot be seen now is there after the next start.
-        self.is_stale = False
-        self._tell_fresh()
+        if failure is None:
+            self.is_stale = False
+            self._tell_fresh()
+        else:
+            # What was answered is on the disk, and the next start finds it; until then no read may say that it is not.
+            self._fail(failure if isinstance(failure, StorageFailed) else StorageFailed(str(failure)))
         self._tell_idle()
 
     def _tell_fresh(self) -> None:
@@ -236,7 +247,7 @@ class GroupCommitWriter:
         self._notices.log_grew(None if self._notices.has_watchers else ())
         waiters, self._fresh_waiters = self._fresh_waiters, []
         for call in waiters:
-            call()
+            call(None)
 
     def _tell(self, waiting: _Waiting, outcome: Outcome) -> None:
         try:
@@ -256,7 +267,7 @@ class GroupCommitWriter:
     def _tell_idle(self) -> None:
         if self._is_committing or not self._idle_waiters:
             return
-        if self.is_stale:
+        if self.is_stale and self._failure is None:
             self._show()
             return
         if self._show_later is not None:
@@ -272,4 +283,7 @@ class GroupCommitWriter:
         self._failure = failure
         while self._waiting:
             self._tell(self._waiting.popleft(), failure)
+        waiters, self._fresh_waiters = self._fresh_waiters, []
+        for call in waiters:
+            call(failure)
         self._on_failure(failure)

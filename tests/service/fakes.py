@@ -185,7 +185,7 @@ class Connection:
 class SteppedServer:
     """Everything behind the sockets, over a real store; its threads and its clock move by hand.
 
-    began_us: the time of day when it began, in microseconds.
+    began_us: the time of day when it began, in microseconds; is_deferring: reads may see later what was answered.
     """
 
     def __init__(
@@ -198,6 +198,7 @@ class SteppedServer:
         clients_max: int = 100,
         untaken_bytes_max: int = 0,
         began_us: int | None = None,
+        is_deferring: bool = False,
     ) -> None:
         self.clock = Clock()
         self._began_us = time.time_ns() // 1000 if began_us is None else began_us
@@ -207,7 +208,15 @@ class SteppedServer:
         self.pool = SteppedPool()
         self.failures: list[StorageFailed] = []
         self.notices = Notices(self.clock)
-        self.writer = GroupCommitWriter(self.store, self.thread, self.reactor, self.failures.append, self.notices)
+        self.writer = GroupCommitWriter(
+            self.store,
+            self.thread,
+            self.reactor,
+            self.failures.append,
+            self.notices,
+            self.clock.seconds,
+            deferring=self.clock if is_deferring else None,
+        )
         self.reads = Reads(self.store, self.pool, self.clock.seconds, lambda: 0)
         self.estimates = Estimates(
             lambda: succeed((self.store.event_count(), self.store.stream_count())), 1.0, self.clock

@@ -408,7 +408,7 @@ def test_a_read_asks_for_what_was_answered_and_is_told_when_it_is_seen(deferring
     deferring.append(1)
     deferring.run()
     for reader in (1, 2):
-        deferring.writer.freshen(lambda reader=reader: told.append(reader))  # type: ignore[misc]
+        deferring.writer.freshen(lambda _, reader=reader: told.append(reader))  # type: ignore[misc]
     assert told == []
     deferring.run()
     assert told == [1, 2]
@@ -422,7 +422,7 @@ def test_a_read_that_asks_during_a_batch_waits_for_that_batch_too(deferring: Ben
     deferring.run()
     deferring.append(2)
     deferring.soon.pop(0)()
-    deferring.writer.freshen(lambda: told.append(deferring.writer.is_stale))
+    deferring.writer.freshen(lambda _: told.append(deferring.writer.is_stale))
     deferring.run()
     assert told == [False]
     assert sorted(deferring.outcomes()) == [1, 2]
@@ -431,7 +431,7 @@ def test_a_read_that_asks_during_a_batch_waits_for_that_batch_too(deferring: Ben
 def test_after_a_read_everything_is_seen_before_it_is_answered_for_a_while(deferring: Bench) -> None:
     deferring.append(1)
     deferring.run()
-    deferring.writer.freshen(lambda: None)
+    deferring.writer.freshen(lambda _: None)
     deferring.run()
     deferring.append(2)
     deferring.run()
@@ -488,15 +488,51 @@ def test_a_server_that_stops_waits_until_everything_is_seen(deferring: Bench) ->
     assert not deferring.clock.getDelayedCalls()
 
 
-def test_a_failure_to_let_reads_see_is_one_of_the_storage(deferring: Bench) -> None:
+def test_where_reads_cannot_be_let_see_what_was_answered_they_are_refused(deferring: Bench) -> None:
     def fail() -> None:
         raise FAILED
 
     deferring.append(1)
     deferring.run()
     deferring.store.commit_deferred = fail  # type: ignore[method-assign]
-    told: list[int] = []
-    deferring.writer.freshen(lambda: told.append(1))
+    told: list[StorageFailed | None] = []
+    deferring.writer.freshen(told.append)
     deferring.run()
     assert deferring.failures == [FAILED]
-    assert told == [1]
+    assert told == [FAILED]
+    assert deferring.writer.is_stale, "reads still do not see it"
+    deferring.writer.freshen(told.append)
+    deferring.run()
+    assert told == [FAILED, FAILED]
+    assert fired(deferring.writer.when_idle())
+
+
+def test_an_unexpected_fault_in_letting_reads_see_is_a_failure_of_the_storage(
+    deferring: Bench, faults: LoggedFaults
+) -> None:
+    def fail() -> None:
+        raise BROKEN
+
+    deferring.append(1)
+    deferring.run()
+    deferring.store.commit_deferred = fail  # type: ignore[method-assign]
+    deferring.clock.advance(DEFERRED_SECONDS_MAX)
+    deferring.run()
+    assert faults.take_one()["log_failure"].value is BROKEN
+    (failure,) = deferring.failures
+    assert isinstance(failure, StorageFailed)
+    assert deferring.writer.is_stale
+
+
+def test_a_batch_that_fails_leaves_what_was_deferred_before_unseen_and_reads_are_refused(deferring: Bench) -> None:
+    told: list[StorageFailed | None] = []
+    deferring.append(1)
+    deferring.run()
+    deferring.store.faults = [FAILED]
+    deferring.append(2)
+    deferring.run()
+    assert deferring.outcomes() == {1: stored_of(1), 2: FAILED}
+    assert deferring.writer.is_stale
+    deferring.writer.freshen(told.append)
+    deferring.run()
+    assert told == [FAILED]
