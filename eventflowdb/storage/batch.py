@@ -54,8 +54,9 @@ class Batch:
         self._index_entries: list[tuple[bytes, bytes]] = []
         self._terms = StagedTerms()
         self._links: list[tuple[bytes, bytes]] = []
-        self._requests = AnsweredRequests(environment, txn)
-        self._consumers = ConsumerWrites(environment, txn, self.changes, head.last_id)
+        # Most batches need neither of these.
+        self._requests: AnsweredRequests | None = None
+        self._consumers: ConsumerWrites | None = None
         self._correlations: dict[str, str] = {}
         """Correlation ids of the staged events that have one of their own, by event id."""
 
@@ -64,15 +65,16 @@ class Batch:
         if isinstance(write, Append):
             return self._stage_append(write)
         try:
-            return self._consumers.change(write)
+            return self._consumer_writes().change(write)
         except EventflowError as error:
             return error
 
     def _stage_append(self, append: Append) -> Outcome:
-        digest = b"" if append.request_id is None else content_digest(append)
+        digest, requests = b"", None
         try:
             if append.request_id is not None:
-                answered = self._requests.find(append.request_id, digest)
+                digest, requests = content_digest(append), self._answered_requests()
+                answered = requests.find(append.request_id, digest)
                 if answered is not None:
                     self._ack_again(append.checkpoint)
                     return answered
@@ -85,15 +87,15 @@ class Batch:
         for part in append.parts:
             self._stage_part(part, correlations, records)
         if append.checkpoint is not None:
-            self._consumers.ack(append.checkpoint.consumer, [append.checkpoint.id])
-        if append.request_id is not None:
+            self._consumer_writes().ack(append.checkpoint.consumer, [append.checkpoint.id])
+        if requests is not None and append.request_id is not None:
             answer = Answer(digest, first_id.to_bytes(ULID_BYTES, "big"), len(records))
-            self._requests.remember(append.request_id, answer, records)
+            requests.remember(append.request_id, answer, records)
         return records
 
     def _require_conditions(self, append: Append) -> None:
         if append.checkpoint is not None:
-            self._consumers.require_held(append.checkpoint)
+            self._consumer_writes().require_held(append.checkpoint)
         for part in append.parts:
             self._require_version(part)
         for index, unless in enumerate(append.unless):
@@ -104,13 +106,14 @@ class Batch:
     def _ack_again(self, checkpoint: Checkpoint | None) -> None:
         """The consumer was reset since the request was answered: it goes on behind what was handled then."""
         if checkpoint is not None and checkpoint.is_held:
-            self._consumers.ack(checkpoint.consumer, [checkpoint.id])
+            self._consumer_writes().ack(checkpoint.consumer, [checkpoint.id])
 
     def write(self) -> bool:
         """Write what is staged and the new head into the transaction; False where there is nothing."""
         changes, environment = self.changes, self._environment
-        is_changed = self._requests.write(changes)
-        is_changed |= self._consumers.write()
+        is_changed = self._requests is not None and self._requests.write(changes)
+        if self._consumers is not None:
+            is_changed |= self._consumers.write()
         if not self._log_entries:
             return is_changed
         changes.put_all(environment.streams, self._new_streams)
@@ -138,6 +141,16 @@ class Batch:
             tip.next_term_number += self._new_term_count
             tip.forget_many()
         tip.commit = commit
+
+    def _answered_requests(self) -> AnsweredRequests:
+        if self._requests is None:
+            self._requests = AnsweredRequests(self._environment, self._txn)
+        return self._requests
+
+    def _consumer_writes(self) -> ConsumerWrites:
+        if self._consumers is None:
+            self._consumers = ConsumerWrites(self._environment, self._txn, self.changes, self._tip.head.last_id)
+        return self._consumers
 
     def _require_version(self, part: StreamAppend) -> None:
         stream, expected = part.stream, part.expected_version

@@ -38,9 +38,14 @@ class Changes:
         """Put values, best in the order of their keys; how many. is_append: behind all others, else they are passed."""
         if not entries:
             return 0
-        _, count = self._txn.cursor(database).putmulti(entries, append=is_append)
+        if len(entries) == 1:
+            # For one, a cursor costs more than what it does.
+            ((key, value),) = entries
+            count = int(self._txn.put(key, value, append=is_append, db=database))
+        else:
+            _, count = self._txn.cursor(database).putmulti(entries, append=is_append)
         self._made.append((self._numbers[database], True, entries))
-        return int(count)
+        return count
 
     def delete(self, database: Any, key: bytes) -> bool:
         """Take a key away; whether it was there."""

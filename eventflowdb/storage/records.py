@@ -11,6 +11,7 @@ values). One call a page of 1,000 costs 41 ns a record where a call a record cos
 import struct
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import repeat
 from operator import itemgetter
 
@@ -95,4 +96,9 @@ def position_of(record: bytes) -> int:
 def rfc3339(us: int) -> str:
     """Microseconds since 1970 as RFC 3339 in UTC, to the microsecond: 2026-11-23T19:23:14.000001Z."""
     seconds, micros = divmod(us, 1_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"
+    return f"{_date_time(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=16)
+def _date_time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
