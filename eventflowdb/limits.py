@@ -99,6 +99,15 @@ LAG_STEPS_MAX = 10_000
 # Appends.
 BATCH_BYTES_MAX = 32 * MIB
 """A write transaction takes appends until their arguments add up to so much."""
+INLINE_COMMIT_BYTES_MAX = 64 * KIB
+"""Batches up to this size may be committed on the reactor's thread."""
+INLINE_COMMIT_APPENDS_MIN = 4
+"""So many appends there must be for each other request: those it would keep waiting."""
+INLINE_COMMIT_OTHERS_SECONDS = 0.1
+"""Where there are fewer, others are thought to be about for so long."""
+INLINE_COMMIT_SECONDS_MAX = 0.01
+"""One that takes longer sends them to the commit thread for a while."""
+INLINE_COMMIT_PAUSE_SECONDS = 1.0
 STAGING_WAIT_SECONDS_MAX = 0.002
 """So long at most the reactor's thread stands back while a batch is staged."""
 DEFERRED_BATCHES_MAX = 256

@@ -36,6 +36,7 @@ from eventflowdb.service.clients import Clients
 from eventflowdb.service.database import Database
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.idleness import IdleTimeout
+from eventflowdb.service.inline import InlineCommits
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads, off_thread
 from eventflowdb.service.verification import Checks, start_process
@@ -126,6 +127,7 @@ class EventflowService(Service):
             notices,
             deferring=self._reactor,
             soon=soon_of(self._reactor),
+            inline=InlineCommits(self._store.writing.is_checkpointing),
         )
         self._estimates = Estimates(self._count, settings.count_interval, self._reactor)
         reads = Reads(self._store, off_thread(self._reactor, self._read_threads))

@@ -25,6 +25,7 @@ from eventflowdb.service.dispatch import Responder
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.figures import CORE, REQUIRED, figures_of, figures_of_another
 from eventflowdb.service.fronts import FrontLink, Fronts
+from eventflowdb.service.inline import InlineCommits
 from eventflowdb.service.outbox import Outbox
 from eventflowdb.service.questions import TellFigures, decode_question
 from eventflowdb.service.reads import Reads, off_thread
@@ -69,6 +70,7 @@ class Core:
             self._storage_failed,
             self._notices,
             soon=soon_of(reactor),
+            inline=InlineCommits(self._store.writing.is_checkpointing),
         )
         self._estimates = Estimates(self._count, settings.count_interval, reactor)
         reads = Reads(self._store, off_thread(reactor, self._read_threads))

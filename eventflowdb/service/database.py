@@ -46,6 +46,7 @@ class NoWriter:
     def __init__(self) -> None:
         self.commits = Commits()
         self.is_stale = False
+        self.others = 0
 
     def freshen(self, call: OnFresh) -> None:
         """Nothing is answered here that reads do not see."""

@@ -32,12 +32,13 @@ _WORDS_SHOWN_CHARACTERS_MAX = 128
 class _Command:
     """A command as the dispatcher needs it: its row of the table, who answers it, and its figures."""
 
-    __slots__ = ("count", "decode", "name", "respond", "spec", "words_max", "words_min")
+    __slots__ = ("count", "decode", "is_append", "name", "respond", "spec", "words_max", "words_min")
 
     def __init__(self, spec: CommandSpec, respond: Responder, count: CommandCount) -> None:
         self.spec = spec
         self.name = spec.name
         self.decode = spec.decode
+        self.is_append = spec.order is Order.APPEND
         self.words_min = spec.words_min
         self.words_max = spec.words_max
         self.respond = respond
@@ -68,6 +69,7 @@ class Dispatcher:
         self._clients = clients
         self._statistics = statistics
         self._seconds = seconds
+        self._freshness = database.freshness
         self._authenticated_limits = authenticated(request_bytes_max)
         self._monitors = clients.monitors
         self._commands: dict[bytes, _Command] = {}
@@ -137,6 +139,8 @@ class Dispatcher:
             except EventflowError as refusal:
                 return self.refuse(refusal)
         session.last_command = command.name
+        if not command.is_append:
+            self._freshness.others += 1
         if self._monitors:
             self._show_monitors(session, command.spec, request)
         return self._respond(session, command, request, began)

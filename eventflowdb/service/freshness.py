@@ -12,10 +12,12 @@ OnFresh = Callable[[StorageFailed | None], None]
 class Freshness(Protocol):
     """What a read asks before it runs.
 
-    is_stale: events were answered that reads do not see yet.
+    is_stale: events were answered that reads do not see yet; others: how many requests were run here that are no
+    appends, as the dispatcher counts them: whoever commits on the reactor's thread has them wait.
     """
 
     is_stale: bool
+    others: int
 
     def freshen(self, call: OnFresh) -> None:
         """Have `call` told, soon, when reads see everything that was answered so far; they are stale now."""

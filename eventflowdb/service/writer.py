@@ -1,9 +1,10 @@
 """Group commit: everything that waits goes into one write transaction and one fsync.
 
 Theory of operation. `append` runs on the reactor's thread and only queues. At the end of the reactor's turn, when all
-that has come to any connection is queued, one commit thread takes it, commits it, and sends the outcomes back in one
-hop; then what has come meanwhile is next. So a batch waits for the previous commit and for the turn in which it came,
-and for nothing else: there is no timer.
+that has come to any connection is queued, it becomes a batch. A small one is committed there and then, where that
+keeps nobody else waiting (inline.py); any other is taken and committed by one commit thread, which sends the outcomes
+back in one hop. What has come meanwhile is next. So a batch waits for the previous commit and for the turn in which it
+came, and for nothing else: there is no timer.
 
 While nobody reads, what is on disk and answered need not be seen by reads at once, which spares most of a commit
 (storage/transactions.py). A read that comes meanwhile asks for it (`freshen`), and from then on everything is seen
@@ -33,6 +34,7 @@ from eventflowdb.limits import BATCH_BYTES_MAX, DEFERRED_SECONDS_MAX, EAGER_SECO
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.freshness import OnFresh
+from eventflowdb.service.inline import NEVER_INLINE, Inline
 from eventflowdb.service.notices import Notices, streams_of
 from eventflowdb.service.threads import ReactorThread, Worker
 from eventflowdb.service.turns import StagingTurn
@@ -62,6 +64,10 @@ class AppendingStore(Protocol):
         """Let reads see everything that is on disk."""
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Waiting(NamedTuple):
     write: Write
     settle: Callable[[Outcome], None]
@@ -73,8 +79,8 @@ class GroupCommitWriter:
     worker: one thread that commits; on_failure: told once when the disk failed, after which nothing is stored
     any more, since what a failed flush left behind is not known; notices: told what was stored, when reads see it;
     deferring: the clock by which reads may see later what was stored while nobody reads, None where they see it at
-    once; soon: has something called at the end of the reactor's turn; is_stale: events were answered that reads do
-    not see yet.
+    once; soon: has something called at the end of the reactor's turn; inline: says which batches are committed on the
+    reactor's thread; is_stale: events were answered that reads do not see yet.
     """
 
     _log = Logger()
@@ -89,6 +95,7 @@ class GroupCommitWriter:
         seconds: Callable[[], float] = time.perf_counter,
         deferring: IReactorTime | None = None,
         soon: Callable[[Callable[[], None]], object] = run_here,
+        inline: Inline = NEVER_INLINE,
     ) -> None:
         self._store = store
         self._worker = worker
@@ -97,6 +104,11 @@ class GroupCommitWriter:
         self._notices = notices
         self._deferring = deferring
         self._soon = soon
+        self._inline = inline
+        self.others = 0
+        self._others_before = 0
+        self._is_here = False
+        """The last batch was committed on the reactor's thread, and the transaction is there if it is open."""
         self._seconds = seconds
         self._waiting: deque[_Waiting] = deque()
         self._is_committing = False
@@ -106,7 +118,7 @@ class GroupCommitWriter:
         self.is_stale = False
         self._eager_until = 0.0
         self._is_showing = False
-        """The commit thread was asked to let reads see everything."""
+        """It is under way that reads see everything."""
         self._show_later: IDelayedCall | None = None
         self._fresh_waiters: list[OnFresh] = []
         self.commits = Commits()
@@ -139,21 +151,44 @@ class GroupCommitWriter:
         return idle
 
     def _begin(self) -> None:
-        self._worker.callInThread(self._commit_waiting)
+        """Commit a batch of all that waits: here, if it is small and nothing hinders, or else on the commit thread."""
+        was_here, self._is_here = self._is_here, self._may_stay()
+        if self._is_here:
+            batch = self._take_batch()
+            outcomes, seconds = self._commit(batch, _nothing)
+            self._inline.took(seconds)
+            self._settle(batch, outcomes, seconds, self._store.has_deferred)
+            return
+        if was_here and (self.is_stale or self._is_showing):
+            # A transaction cannot go over to another thread.
+            self._shown(self._commit_deferred())
+            if self._failure is not None:
+                self._rest()
+                return
+        self._worker.callInThread(self._commit_elsewhere)
 
-    def _commit_waiting(self) -> None:
-        """On the commit thread: one batch of all that waits."""
+    def _may_stay(self) -> bool:
+        """Whether the next batch may be committed on this thread; the last one may have left a transaction open."""
+        others, self._others_before = self.others - self._others_before, self.others
+        if (self.is_stale or self._is_showing) and not self._is_here:
+            return False
+        return self._inline.may_take([waiting.write for waiting in self._waiting], others)
+
+    def _commit_elsewhere(self) -> None:
+        """On the commit thread."""
         batch = self._take_batch()
-        began = self._seconds()
-        outcomes = self._commit(batch, may_defer=self._may_defer(batch, began))
-        seconds = self._seconds() - began
+        self._turn.begin()
+        try:
+            outcomes, seconds = self._commit(batch, self._turn.end)
+        finally:
+            self._turn.end()
         self._reactor.callFromThread(self._settle, batch, outcomes, seconds, self._store.has_deferred)
 
-    def _may_defer(self, batch: Sequence[_Waiting], now: float) -> bool:
+    def _may_defer(self, writes: Sequence[Write], now: float) -> bool:
         """Whether nobody looks: consumers do, at what becomes of their events."""
         if self._deferring is None or self._notices.has_watchers or now < self._eager_until:
             return False
-        return all(isinstance(write, Append) and write.checkpoint is None for write, _ in batch)
+        return all(isinstance(write, Append) and write.checkpoint is None for write in writes)
 
     def _take_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -164,14 +199,16 @@ class GroupCommitWriter:
             size_bytes += waiting.write.size_bytes
         return batch
 
-    def _commit(self, batch: Sequence[_Waiting], *, may_defer: bool) -> Sequence[Outcome]:
+    def _commit(self, batch: Sequence[_Waiting], on_staged: Callable[[], None]) -> tuple[Sequence[Outcome], float]:
+        """Store a batch; what became of it, and how many seconds it took."""
+        began = self._seconds()
         try:
-            self._turn.begin()
-            return self._store.append_batch([waiting.write for waiting in batch], self._turn.end, may_defer=may_defer)
+            writes = [waiting.write for waiting in batch]
+            may_defer = self._may_defer(writes, began)
+            outcomes: Sequence[Outcome] = self._store.append_batch(writes, on_staged, may_defer=may_defer)
         except Exception:
-            return [error_of(Failure(), self._log, "a commit failed")] * len(batch)
-        finally:
-            self._turn.end()
+            outcomes = [error_of(Failure(), self._log, "a commit failed")] * len(batch)
+        return outcomes, self._seconds() - began
 
     def _settle(
         self,
@@ -217,19 +254,30 @@ class GroupCommitWriter:
             self._show()
 
     def _show(self) -> None:
-        if not self._is_showing:
-            self._is_showing = True
-            self._worker.callInThread(self._commit_deferred)
+        if self._is_showing:
+            return
+        self._is_showing = True
+        if self._is_here:
+            self._soon(self._show_here)
+        else:
+            self._worker.callInThread(self._show_elsewhere)
 
-    def _commit_deferred(self) -> None:
+    def _show_here(self) -> None:
+        if self._is_showing and self._is_here:
+            self._shown(self._commit_deferred())
+
+    def _show_elsewhere(self) -> None:
         """On the commit thread."""
-        failure: EventflowError | None = None
+        self._reactor.callFromThread(self._shown, self._commit_deferred())
+
+    def _commit_deferred(self) -> EventflowError | None:
+        """Let reads see everything; why it failed."""
         try:
             if self._store.has_deferred:
                 self._store.commit_deferred()
         except Exception:
-            failure = error_of(Failure(), self._log, "a commit failed")
-        self._reactor.callFromThread(self._shown, failure)
+            return error_of(Failure(), self._log, "a commit failed")
+        return None
 
     def _shown(self, failure: EventflowError | None) -> None:
         self._is_showing = False
@@ -257,7 +305,7 @@ class GroupCommitWriter:
             self._log.failure("an outcome could not be told")
 
     def _rest(self) -> None:
-        """The commit thread has come back: send it again for what came meanwhile."""
+        """A batch is settled: begin the next one, of what came meanwhile."""
         if self._waiting:
             self._soon(self._begin)
             return

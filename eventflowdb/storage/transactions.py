@@ -7,7 +7,7 @@ flush, and reads see it.
 While nobody reads, that last step may wait: the transaction stays open for the batches that follow, and all of them
 become visible at once. That spares most of a commit's work, for the journal needs none of it. What waits so is on the
 disk like everything else, and is made again should the transaction be lost. LMDB binds a write transaction to its
-thread: all of this runs on one.
+thread: while one is open, all of this runs there.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ def run_here(call: Callable[[], None]) -> None:
 
 
 class WriteTransactions:
-    """Stores batches, one after the other, on one thread.
+    """Stores batches, one after the other; between those that are not deferred the thread may be another.
 
     min_free_bytes: appends are refused where the disk has less.
     """
@@ -80,6 +80,10 @@ class WriteTransactions:
     def has_deferred(self) -> bool:
         """Whether batches are on disk that no read sees yet."""
         return bool(self._deferred)
+
+    def is_checkpointing(self) -> bool:
+        """Whether the data file is being flushed."""
+        return not self._has_finished.is_set()
 
     def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None], *, may_defer: bool) -> list[Outcome]:
         """Store a batch of writes; when this returns, what it stored is on disk.

@@ -1,9 +1,12 @@
 """Group commit: what shares a batch, what each append is told, and what happens when storing fails."""
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.strategies import sampled_from
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -63,11 +66,31 @@ class FakeStore:
         self.shown.append(len(self.batches))
 
 
+class FakeInline:
+    """Has batches committed on the reactor's thread or not, as the test says."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self.asked: list[tuple[int, int]] = []
+        """For how many writes, and how many other requests there were."""
+        self.seconds: list[float] = []
+
+    def may_take(self, writes: Sequence[Write], others: int) -> bool:
+        """As the test says."""
+        self.asked.append((len(writes), others))
+        return self.is_on
+
+    def took(self, seconds: float) -> None:
+        """Keep it."""
+        self.seconds.append(seconds)
+
+
 class Bench:
     """A writer over fakes, and what it told each append."""
 
-    def __init__(self, *, is_deferring: bool = False) -> None:
-        self.store = FakeStore()
+    def __init__(self, *, is_deferring: bool = False, store: FakeStore | None = None) -> None:
+        self.inline = FakeInline()
+        self.store = store or FakeStore()
         self.thread = SteppedThread()
         self.reactor = SteppedReactor()
         self.clock = Clock()
@@ -84,6 +107,7 @@ class Bench:
             self.clock.seconds,
             deferring=self.clock if is_deferring else None,
             soon=self.soon.append if is_deferring else run_here,
+            inline=self.inline,
         )
         self.settled: list[tuple[int, Outcome]] = []
 
@@ -488,10 +512,12 @@ def test_a_server_that_stops_waits_until_everything_is_seen(deferring: Bench) ->
     assert not deferring.clock.getDelayedCalls()
 
 
-def test_where_reads_cannot_be_let_see_what_was_answered_they_are_refused(deferring: Bench) -> None:
+@pytest.mark.parametrize("is_inline", [False, True], ids=["commit thread", "reactor's thread"])
+def test_where_reads_cannot_be_let_see_what_was_answered_they_are_refused(deferring: Bench, *, is_inline: bool) -> None:
     def fail() -> None:
         raise FAILED
 
+    deferring.inline.is_on = is_inline
     deferring.append(1)
     deferring.run()
     deferring.store.commit_deferred = fail  # type: ignore[method-assign]
@@ -536,3 +562,227 @@ def test_a_batch_that_fails_leaves_what_was_deferred_before_unseen_and_reads_are
     deferring.writer.freshen(told.append)
     deferring.run()
     assert told == [FAILED]
+
+
+def test_appends_that_wait_when_reads_cannot_be_let_see_are_refused(deferring: Bench) -> None:
+    def fail() -> None:
+        raise FAILED
+
+    deferring.inline.is_on = True
+    deferring.append(1)
+    end_turn(deferring)
+    deferring.inline.is_on = False
+    deferring.store.commit_deferred = fail  # type: ignore[method-assign]
+    deferring.append(2)
+    deferring.run()
+    assert deferring.outcomes() == {1: stored_of(1), 2: FAILED}
+    assert fired(deferring.writer.when_idle())
+
+
+@pytest.fixture
+def inline(deferring: Bench) -> Bench:
+    """One that commits on the reactor's thread."""
+    deferring.inline.is_on = True
+    return deferring
+
+
+def end_turn(bench: Bench) -> None:
+    """Let happen what the end of the reactor's turn brings, without any thread."""
+    while bench.soon:
+        bench.soon.pop(0)()
+
+
+def test_a_batch_that_may_be_is_committed_at_the_end_of_the_turn_without_a_thread(inline: Bench) -> None:
+    inline.append(1)
+    inline.append(2)
+    assert inline.store.batches == []
+    end_turn(inline)
+    assert inline.store.batches == [[1, 2]]
+    assert sorted(inline.outcomes()) == [1, 2]
+    assert not inline.thread.jobs
+
+
+def test_what_a_batch_on_the_reactors_thread_took_is_told(inline: Bench) -> None:
+    inline.store.on_batch = lambda: inline.clock.advance(0.25)
+    inline.append(1)
+    end_turn(inline)
+    assert inline.inline.seconds == [0.25]
+    inline.inline.is_on = False
+    inline.append(2)
+    inline.run()
+    assert inline.inline.seconds == [0.25], "not of one on the commit thread"
+
+
+def test_requests_that_are_no_appends_are_counted_from_batch_to_batch(inline: Bench) -> None:
+    for others in (0, 3, 1):
+        inline.writer.others += others
+        inline.append(1, 2)
+        end_turn(inline)
+    assert inline.inline.asked == [(2, 0), (2, 3), (2, 1)]
+
+
+def test_what_was_deferred_on_the_reactors_thread_is_seen_before_the_commit_thread_goes_on(inline: Bench) -> None:
+    inline.append(1)
+    end_turn(inline)
+    assert inline.writer.is_stale
+    inline.inline.is_on = False
+    inline.append(2)
+    end_turn(inline)
+    assert inline.store.shown == [1]
+    assert not inline.writer.is_stale
+    inline.run()
+    assert inline.store.batches == [[1], [2]]
+
+
+def test_while_the_commit_thread_has_something_deferred_all_batches_go_there(deferring: Bench) -> None:
+    deferring.append(1)
+    deferring.run()
+    assert deferring.writer.is_stale
+    deferring.inline.is_on = True
+    deferring.append(2)
+    end_turn(deferring)
+    assert deferring.store.batches == [[1]]
+    assert len(deferring.thread.jobs) == 1
+    deferring.run()
+    deferring.clock.advance(DEFERRED_SECONDS_MAX)
+    deferring.run()
+    deferring.append(3)
+    end_turn(deferring)
+    assert deferring.store.batches == [[1], [2], [3]]
+
+
+def test_a_read_has_what_was_deferred_on_the_reactors_thread_shown_at_the_end_of_the_turn(inline: Bench) -> None:
+    told: list[bool] = []
+    inline.append(1)
+    end_turn(inline)
+    inline.writer.freshen(lambda _: told.append(inline.writer.is_stale))
+    assert told == [], "whoever asks is not called back before it has returned"
+    end_turn(inline)
+    assert told == [False]
+    assert inline.store.shown == [1]
+    assert not inline.thread.jobs
+
+
+@pytest.mark.parametrize("is_read_first", [True, False])
+def test_a_read_that_asks_as_appends_go_over_to_the_commit_thread_is_told(
+    inline: Bench, *, is_read_first: bool
+) -> None:
+    told: list[int] = []
+    inline.append(1)
+    end_turn(inline)
+    inline.inline.is_on = False
+    if is_read_first:
+        inline.writer.freshen(lambda _: told.append(1))
+    inline.append(2)
+    if not is_read_first:
+        inline.writer.freshen(lambda _: told.append(1))
+    inline.run()
+    assert told == [1]
+    assert sorted(inline.outcomes()) == [1, 2]
+    inline.append(3)
+    inline.run()
+    inline.clock.advance(DEFERRED_SECONDS_MAX)
+    inline.run()
+    inline.writer.freshen(lambda _: told.append(2))
+    inline.run()
+    assert told == [1, 2]
+
+
+def test_a_failure_of_the_storage_on_the_reactors_thread_is_told_as_any(inline: Bench) -> None:
+    inline.store.faults = [FAILED]
+    inline.append(1, 2)
+    end_turn(inline)
+    inline.append(3)
+    assert inline.outcomes() == {1: FAILED, 2: FAILED, 3: FAILED}
+    assert inline.failures == [FAILED]
+
+
+class PlacedStore(FakeStore):
+    """Refuses what LMDB would: to go on with a transaction on another thread than the one it was begun on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = "reactor"
+        """Where the code that calls runs."""
+        self.open_at: str | None = None
+
+    def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None], *, may_defer: bool) -> list[Outcome]:
+        """Keep the batch."""
+        assert self.open_at in (None, self.place)
+        outcomes = super().append_batch(writes, on_staged, may_defer=may_defer)
+        self.open_at = self.place if may_defer else None
+        return outcomes
+
+    def commit_deferred(self) -> None:
+        """Let reads see all of it."""
+        assert self.open_at in (None, self.place)
+        super().commit_deferred()
+        self.open_at = None
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Appends, reads and turns of both threads in any order: no transaction changes its thread, and all are told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = PlacedStore()
+        self.bench = Bench(is_deferring=True, store=self.store)
+        self.numbers = count()
+        self.asked, self.told = 0, 0
+
+    @rule()
+    def append(self) -> None:
+        self.bench.append(next(self.numbers))
+
+    @rule()
+    def switch(self) -> None:
+        self.bench.inline.is_on = not self.bench.inline.is_on
+
+    @rule(seconds=sampled_from((DEFERRED_SECONDS_MAX, EAGER_SECONDS)))
+    def pass_time(self, seconds: float) -> None:
+        self.bench.clock.advance(seconds)
+
+    @rule()
+    def end_turn(self) -> None:
+        end_turn(self.bench)
+
+    @precondition(lambda self: self.bench.writer.is_stale)
+    @rule()
+    def read(self) -> None:
+        self.asked += 1
+        self.bench.writer.freshen(self.tell)
+
+    @precondition(lambda self: self.bench.thread.jobs)
+    @rule()
+    def step_thread(self) -> None:
+        self.store.place = "commits"
+        self.bench.thread.step()
+        self.store.place = "reactor"
+
+    @precondition(lambda self: self.bench.reactor.calls)
+    @rule()
+    def turn_reactor(self) -> None:
+        self.bench.reactor.turn()
+
+    def tell(self, failure: StorageFailed | None) -> None:
+        assert failure is None
+        self.told += 1
+
+    def teardown(self) -> None:
+        bench = self.bench
+        idle = bench.writer.when_idle()
+        while bench.soon or bench.thread.jobs or bench.reactor.calls:
+            end_turn(bench)
+            if bench.thread.jobs:
+                self.step_thread()
+            while bench.reactor.calls:
+                bench.reactor.turn()
+        assert fired(idle)
+        assert sorted(bench.outcomes()) == list(range(next(self.numbers)))
+        stored = [number for batch in bench.store.batches for number in batch]
+        assert stored == sorted(bench.outcomes()), "in the order they came, once"
+        assert self.store.open_at is None
+        assert self.told == self.asked
+
+
+TestAnyOrder = AnyOrder.TestCase
