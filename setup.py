@@ -15,8 +15,8 @@ COMPILED = {
         *("records", "requests", "searches", "selection", "settling", "tip", "transactions"),
     ),
     "eventflowdb/service": (
-        *("conversation", "dispatch", "forwarding", "groups", "outbox", "pages", "recent", "records", "reply"),
-        *("responders", "session", "statistics", "waits", "window"),
+        *("conversation", "dispatch", "forwarding", "groups", "inline", "outbox", "pages", "recent", "records"),
+        *("reply", "responders", "session", "statistics", "waits", "window", "writer"),
     ),
 }
 """The modules of the hot path, by folder. With EVENTFLOWDB_COMPILE=1 mypyc makes extensions of them, which behave the

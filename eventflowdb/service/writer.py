@@ -104,7 +104,7 @@ class GroupCommitWriter:
         self._notices = notices
         self._deferring = deferring
         self._soon = soon
-        self._inline = inline
+        self._inline_commits = inline
         self.others = 0
         self._others_before = 0
         self._is_here = False
@@ -156,7 +156,7 @@ class GroupCommitWriter:
         if self._is_here:
             batch = self._take_batch()
             outcomes, seconds = self._commit(batch, _nothing)
-            self._inline.took(seconds)
+            self._inline_commits.took(seconds)
             self._settle(batch, outcomes, seconds, self._store.has_deferred)
             return
         if was_here and (self.is_stale or self._is_showing):
@@ -172,7 +172,7 @@ class GroupCommitWriter:
         others, self._others_before = self.others - self._others_before, self.others
         if (self.is_stale or self._is_showing) and not self._is_here:
             return False
-        return self._inline.may_take([waiting.write for waiting in self._waiting], others)
+        return self._inline_commits.may_take([waiting.write for waiting in self._waiting], others)
 
     def _commit_elsewhere(self) -> None:
         """On the commit thread."""
