@@ -335,7 +335,7 @@ def _flag(value: Any) -> bool:
 def _without_wait(wait_ms: Any, backwards: Any, cursor: Any) -> bool:
     if wait_ms and (backwards or cursor):
         _refuse("what cannot wait")
-    return cursor is True
+    return _flag(cursor)
 
 
 def _microseconds(value: Any) -> int:
