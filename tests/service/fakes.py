@@ -214,7 +214,7 @@ class SteppedServer:
             self.reactor,
             self.failures.append,
             self.notices,
-            self.clock.seconds,
+            self.clock.seconds if is_deferring else time.perf_counter,
             deferring=self.clock if is_deferring else None,
         )
         self.reads = Reads(self.store, self.pool, self.clock.seconds, lambda: 0)
