@@ -41,6 +41,7 @@ class SteppedThread:
 
     def __init__(self) -> None:
         self.jobs: deque[Callable[[], object]] = deque()
+        self.is_running = False
 
     def callInThread(self, func: Callable[..., object], *args: Any) -> None:
         """Keep the job."""
@@ -48,7 +49,9 @@ class SteppedThread:
 
     def step(self) -> None:
         """Run the oldest job to its end."""
+        self.is_running = True
         self.jobs.popleft()()
+        self.is_running = False
 
 
 class SteppedReactor:

@@ -3,41 +3,35 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import lmdb
 import pytest
 
 from eventflowdb.limits import DEFERRED_SECONDS_MAX
 
-from .fakes import OTHER, PING, PONG, STREAM, Connection, ReplyError, SteppedServer, add, get, read_replies
+from .fakes import OTHER, PING, PONG, STREAM, ReplyError, SteppedServer, add, get, read_replies
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[SteppedServer]:
     server = SteppedServer(tmp_path / "database", is_deferring=True)
     # The first batch of all makes room for the others.
-    appended(server, OTHER)
+    append(server, OTHER)
     server.clock.advance(DEFERRED_SECONDS_MAX)
     server.commit()
     yield server
     server.close()
 
 
-def appended(server: SteppedServer, stream: str) -> Connection:
-    """A connection that has appended an event."""
+def append(server: SteppedServer, stream: str) -> None:
+    """Have an event appended, and answered."""
     writer = server.connect()
     writer.send(add(stream, 0, "data"))
     server.commit()
     (reply,) = read_replies(writer.take())
     assert len(reply) == 1
-    return writer
-
-
-def fail() -> None:
-    raise lmdb.Error("the disk failed")
 
 
 def test_a_read_waits_until_it_sees_what_another_connection_was_answered(server: SteppedServer) -> None:
-    appended(server, STREAM)
+    append(server, STREAM)
     assert server.writer.is_stale
     reader = server.connect()
     reader.send(get(STREAM))
@@ -48,7 +42,7 @@ def test_a_read_waits_until_it_sees_what_another_connection_was_answered(server:
 
 
 def test_what_does_not_read_waits_for_nothing(server: SteppedServer) -> None:
-    appended(server, STREAM)
+    append(server, STREAM)
     other = server.connect()
     other.send(PING)
     assert other.take() == PONG
@@ -56,7 +50,7 @@ def test_what_does_not_read_waits_for_nothing(server: SteppedServer) -> None:
 
 
 def test_where_it_can_never_see_that_a_read_is_refused_and_not_told_of_less(server: SteppedServer) -> None:
-    appended(server, STREAM)
+    append(server, STREAM)
     waiting, later = server.connect(), server.connect()
     waiting.send(get(STREAM), get(OTHER))
     server.store.writing._txn.abort()  # so that its commit fails, as on a disk that does

@@ -41,6 +41,8 @@ class FakeStore:
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.faults: list[Exception | None] = []
+        self.showing_fault: Exception | None = None
+        """What becomes of letting reads see."""
         self.refusals: dict[int, EventflowError] = {}
         self.on_batch: Callable[[], None] = lambda: None
         self.has_deferred = False
@@ -62,6 +64,8 @@ class FakeStore:
 
     def commit_deferred(self) -> None:
         """Let reads see all of it."""
+        if self.showing_fault is not None:
+            raise self.showing_fault
         self.has_deferred = False
         self.shown.append(len(self.batches))
 
@@ -120,11 +124,15 @@ class Bench:
         """Keeps what an append is told."""
         return lambda outcome: self.settled.append((number, outcome))
 
+    def end_turn(self) -> None:
+        """Let happen what the end of the reactor's turn brings, without any thread."""
+        while self.soon:
+            self.soon.pop(0)()
+
     def run(self) -> None:
         """Let everything happen."""
         while self.soon or self.thread.jobs or self.reactor.calls:
-            while self.soon:
-                self.soon.pop(0)()
+            self.end_turn()
             if self.thread.jobs:
                 self.thread.step()
             while self.reactor.calls:
@@ -514,13 +522,10 @@ def test_a_server_that_stops_waits_until_everything_is_seen(deferring: Bench) ->
 
 @pytest.mark.parametrize("is_inline", [False, True], ids=["commit thread", "reactor's thread"])
 def test_where_reads_cannot_be_let_see_what_was_answered_they_are_refused(deferring: Bench, *, is_inline: bool) -> None:
-    def fail() -> None:
-        raise FAILED
-
     deferring.inline.is_on = is_inline
     deferring.append(1)
     deferring.run()
-    deferring.store.commit_deferred = fail  # type: ignore[method-assign]
+    deferring.store.showing_fault = FAILED
     told: list[StorageFailed | None] = []
     deferring.writer.freshen(told.append)
     deferring.run()
@@ -536,12 +541,9 @@ def test_where_reads_cannot_be_let_see_what_was_answered_they_are_refused(deferr
 def test_an_unexpected_fault_in_letting_reads_see_is_a_failure_of_the_storage(
     deferring: Bench, faults: LoggedFaults
 ) -> None:
-    def fail() -> None:
-        raise BROKEN
-
     deferring.append(1)
     deferring.run()
-    deferring.store.commit_deferred = fail  # type: ignore[method-assign]
+    deferring.store.showing_fault = BROKEN
     deferring.clock.advance(DEFERRED_SECONDS_MAX)
     deferring.run()
     assert faults.take_one()["log_failure"].value is BROKEN
@@ -565,14 +567,11 @@ def test_a_batch_that_fails_leaves_what_was_deferred_before_unseen_and_reads_are
 
 
 def test_appends_that_wait_when_reads_cannot_be_let_see_are_refused(deferring: Bench) -> None:
-    def fail() -> None:
-        raise FAILED
-
     deferring.inline.is_on = True
     deferring.append(1)
-    end_turn(deferring)
+    deferring.end_turn()
     deferring.inline.is_on = False
-    deferring.store.commit_deferred = fail  # type: ignore[method-assign]
+    deferring.store.showing_fault = FAILED
     deferring.append(2)
     deferring.run()
     assert deferring.outcomes() == {1: stored_of(1), 2: FAILED}
@@ -586,17 +585,11 @@ def inline(deferring: Bench) -> Bench:
     return deferring
 
 
-def end_turn(bench: Bench) -> None:
-    """Let happen what the end of the reactor's turn brings, without any thread."""
-    while bench.soon:
-        bench.soon.pop(0)()
-
-
 def test_a_batch_that_may_be_is_committed_at_the_end_of_the_turn_without_a_thread(inline: Bench) -> None:
     inline.append(1)
     inline.append(2)
     assert inline.store.batches == []
-    end_turn(inline)
+    inline.end_turn()
     assert inline.store.batches == [[1, 2]]
     assert sorted(inline.outcomes()) == [1, 2]
     assert not inline.thread.jobs
@@ -605,7 +598,7 @@ def test_a_batch_that_may_be_is_committed_at_the_end_of_the_turn_without_a_threa
 def test_what_a_batch_on_the_reactors_thread_took_is_told(inline: Bench) -> None:
     inline.store.on_batch = lambda: inline.clock.advance(0.25)
     inline.append(1)
-    end_turn(inline)
+    inline.end_turn()
     assert inline.inline.seconds == [0.25]
     inline.inline.is_on = False
     inline.append(2)
@@ -617,17 +610,17 @@ def test_requests_that_are_no_appends_are_counted_from_batch_to_batch(inline: Be
     for others in (0, 3, 1):
         inline.writer.others += others
         inline.append(1, 2)
-        end_turn(inline)
+        inline.end_turn()
     assert inline.inline.asked == [(2, 0), (2, 3), (2, 1)]
 
 
 def test_what_was_deferred_on_the_reactors_thread_is_seen_before_the_commit_thread_goes_on(inline: Bench) -> None:
     inline.append(1)
-    end_turn(inline)
+    inline.end_turn()
     assert inline.writer.is_stale
     inline.inline.is_on = False
     inline.append(2)
-    end_turn(inline)
+    inline.end_turn()
     assert inline.store.shown == [1]
     assert not inline.writer.is_stale
     inline.run()
@@ -640,24 +633,24 @@ def test_while_the_commit_thread_has_something_deferred_all_batches_go_there(def
     assert deferring.writer.is_stale
     deferring.inline.is_on = True
     deferring.append(2)
-    end_turn(deferring)
+    deferring.end_turn()
     assert deferring.store.batches == [[1]]
     assert len(deferring.thread.jobs) == 1
     deferring.run()
     deferring.clock.advance(DEFERRED_SECONDS_MAX)
     deferring.run()
     deferring.append(3)
-    end_turn(deferring)
+    deferring.end_turn()
     assert deferring.store.batches == [[1], [2], [3]]
 
 
 def test_a_read_has_what_was_deferred_on_the_reactors_thread_shown_at_the_end_of_the_turn(inline: Bench) -> None:
     told: list[bool] = []
     inline.append(1)
-    end_turn(inline)
+    inline.end_turn()
     inline.writer.freshen(lambda _: told.append(inline.writer.is_stale))
     assert told == [], "whoever asks is not called back before it has returned"
-    end_turn(inline)
+    inline.end_turn()
     assert told == [False]
     assert inline.store.shown == [1]
     assert not inline.thread.jobs
@@ -669,7 +662,7 @@ def test_a_read_that_asks_as_appends_go_over_to_the_commit_thread_is_told(
 ) -> None:
     told: list[int] = []
     inline.append(1)
-    end_turn(inline)
+    inline.end_turn()
     inline.inline.is_on = False
     if is_read_first:
         inline.writer.freshen(lambda _: told.append(1))
@@ -691,7 +684,7 @@ def test_a_read_that_asks_as_appends_go_over_to_the_commit_thread_is_told(
 def test_a_failure_of_the_storage_on_the_reactors_thread_is_told_as_any(inline: Bench) -> None:
     inline.store.faults = [FAILED]
     inline.append(1, 2)
-    end_turn(inline)
+    inline.end_turn()
     inline.append(3)
     assert inline.outcomes() == {1: FAILED, 2: FAILED, 3: FAILED}
     assert inline.failures == [FAILED]
@@ -700,24 +693,25 @@ def test_a_failure_of_the_storage_on_the_reactors_thread_is_told_as_any(inline: 
 class PlacedStore(FakeStore):
     """Refuses what LMDB would: to go on with a transaction on another thread than the one it was begun on."""
 
+    thread: SteppedThread
+
     def __init__(self) -> None:
         super().__init__()
-        self.place = "reactor"
-        """Where the code that calls runs."""
-        self.open_at: str | None = None
+        self.open_on_thread: bool | None = None
+        """Whether a transaction is open there, or here; None where none is."""
 
     def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None], *, may_defer: bool) -> list[Outcome]:
         """Keep the batch."""
-        assert self.open_at in (None, self.place)
+        assert self.open_on_thread in (None, self.thread.is_running)
         outcomes = super().append_batch(writes, on_staged, may_defer=may_defer)
-        self.open_at = self.place if may_defer else None
+        self.open_on_thread = self.thread.is_running if may_defer else None
         return outcomes
 
     def commit_deferred(self) -> None:
         """Let reads see all of it."""
-        assert self.open_at in (None, self.place)
+        assert self.open_on_thread in (None, self.thread.is_running)
         super().commit_deferred()
-        self.open_at = None
+        self.open_on_thread = None
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -727,6 +721,7 @@ class AnyOrder(RuleBasedStateMachine):
         super().__init__()
         self.store = PlacedStore()
         self.bench = Bench(is_deferring=True, store=self.store)
+        self.store.thread = self.bench.thread
         self.numbers = count()
         self.asked, self.told = 0, 0
 
@@ -744,7 +739,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def end_turn(self) -> None:
-        end_turn(self.bench)
+        self.bench.end_turn()
 
     @precondition(lambda self: self.bench.writer.is_stale)
     @rule()
@@ -755,9 +750,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.bench.thread.jobs)
     @rule()
     def step_thread(self) -> None:
-        self.store.place = "commits"
         self.bench.thread.step()
-        self.store.place = "reactor"
 
     @precondition(lambda self: self.bench.reactor.calls)
     @rule()
@@ -771,17 +764,12 @@ class AnyOrder(RuleBasedStateMachine):
     def teardown(self) -> None:
         bench = self.bench
         idle = bench.writer.when_idle()
-        while bench.soon or bench.thread.jobs or bench.reactor.calls:
-            end_turn(bench)
-            if bench.thread.jobs:
-                self.step_thread()
-            while bench.reactor.calls:
-                bench.reactor.turn()
+        bench.run()
         assert fired(idle)
         assert sorted(bench.outcomes()) == list(range(next(self.numbers)))
         stored = [number for batch in bench.store.batches for number in batch]
         assert stored == sorted(bench.outcomes()), "in the order they came, once"
-        assert self.store.open_at is None
+        assert self.store.open_on_thread is None
         assert self.told == self.asked
 
 
