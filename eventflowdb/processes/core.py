@@ -118,6 +118,7 @@ class Core:
 
     def _keep_parts(self, parts: Parts) -> Mapping[str, Responder]:
         self._parts = parts
+        self._fronts.appends = parts.appends
         return {}
 
     def _answer(self, question: bytes) -> bytes | None:

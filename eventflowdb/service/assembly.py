@@ -10,6 +10,7 @@ from eventflowdb.commands.spec import CommandSpec
 from eventflowdb.commands.table import COMMANDS
 from eventflowdb.config import Settings
 from eventflowdb.service.access import Access
+from eventflowdb.service.appends import Appends
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
 from eventflowdb.service.consumers import Consumers
@@ -27,8 +28,9 @@ from eventflowdb.service.waits import Waits
 
 
 class Parts(NamedTuple):
-    """What a front asks when it speaks for all."""
+    """What a front asks when it speaks for all, and where the core puts the appends of fronts."""
 
+    appends: Appends
     handshake: Handshake
     operations: Operations
     information: Information
@@ -63,7 +65,8 @@ def assemble(
         settings, port, database, clients, waits, subscriptions, consumers, checks, statistics, budget, seconds
     )
     queries = QueryResponders(database.searches, waits)
-    stored = Responders(database, waits, queries, consumers, seconds)
+    appends = Appends(database, consumers)
+    stored = Responders(database, appends, waits, queries, seconds)
     handshake = Handshake(access, clients, seconds)
     operations = Operations(settings, information, clients, statistics, stop)
     responders: dict[str, Responder] = {
@@ -105,5 +108,5 @@ def assemble(
         "MONITOR": operations.monitor,
         "SHUTDOWN": operations.shutdown,
     }
-    responders.update(replace(Parts(handshake, operations, information, statistics)))
+    responders.update(replace(Parts(appends, handshake, operations, information, statistics)))
     return Dispatcher(database, access, responders, clients, statistics, settings.max_request_bytes, seconds, commands)

@@ -45,8 +45,8 @@ from eventflowdb.wire.values import Simple, Value, Verbatim, encode
 
 Words = Sequence[bytes]
 _encode = msgspec.msgpack.Encoder().encode
-FORWARDED = ("ADD", "ADDMANY", "ACK", "NACK", "CONSUMER", "FETCH", "VERIFY", "UPTIME")
-"""What the core does; its arguments are decoded there."""
+FORWARDED = ("ACK", "NACK", "CONSUMER", "FETCH", "VERIFY", "UPTIME")
+"""What the core does as the client says it: its arguments are decoded there."""
 FRONT_COMMANDS: Mapping[str, CommandSpec] = {
     name: replace(spec, decode=None) if name in FORWARDED else spec for name, spec in COMMANDS.items()
 }
@@ -80,7 +80,8 @@ class Everyone:
         def make(parts: Parts) -> Mapping[str, Responder]:
             self._parts = parts
             return {
-                **dict.fromkeys(("ADD", "ADDMANY", "ACK", "NACK"), core.append),
+                **dict.fromkeys(("ADD", "ADDMANY"), core.append),
+                **dict.fromkeys(("ACK", "NACK"), core.settle),
                 **dict.fromkeys(("CONSUMER", "UPTIME"), core.read),
                 "FETCH": core.wait,
                 "VERIFY": core.long_work,

@@ -1,10 +1,11 @@
 """The front's side of its link to the core: what only one process may do is asked of the core.
 
-Theory of operation. A front reads for itself. What appends, and what consumers have (their leases must be in one
-place), goes to the core as the words that the client sent, and comes back as the bytes that the client gets; so the
-core decodes an argument once, and the front not at all. Requests of one turn of the loop leave in one write, and the
-core answers in one write a commit. In the conversation a forwarded request is a PendingReply like any other: order,
-weight and bounds are the same as in one process.
+Theory of operation. A front reads for itself. Appends it decodes and checks, and sends them to the core, which sends
+back records: all that can be done by many processes is taken from the one that commits. What consumers have (their
+leases must be in one place) goes to the core as the words that the client sent, and comes back as the bytes that the
+client gets. What one turn of the loop has for the core leaves in one write, and the core answers in one write a commit.
+In the conversation a forwarded request is a PendingReply like any other: order, weight and bounds are the same as in
+one process.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +14,12 @@ from itertools import count
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from eventflowdb.events import Append
 from eventflowdb.limits import ABANDONED_LOOK_SECONDS
 from eventflowdb.service.outbox import Outbox
 from eventflowdb.service.reply import BlockedReply, LongReply, PendingReply, Reply
 from eventflowdb.service.session import Session
-from eventflowdb.wire import links
+from eventflowdb.wire import links, replies
 from eventflowdb.wire.links import Frame, FrameReader
 
 Words = Sequence[bytes]
@@ -68,8 +70,15 @@ class CoreLink:
 
     # Responders.
 
-    def append(self, session: Session, words: Words) -> Reply:
-        """What joins the appends of its connection: ADD, ADDMANY, ACK, NACK."""
+    def append(self, _session: Session, append: Append) -> Reply:
+        """ADD, ADDMANY."""
+        number = next(self._numbers)
+        reply = self._pending[number] = PendingReply()
+        self.outbox.gather(links.APPENDS, number, append)
+        return reply
+
+    def settle(self, session: Session, words: Words) -> Reply:
+        """What joins the appends of its connection: ACK, NACK."""
         return self._forward(session, words, PendingReply())
 
     def read(self, session: Session, words: Words) -> Reply:
@@ -100,8 +109,11 @@ class CoreLink:
     def received(self, data: bytes) -> None:
         """Bytes have come."""
         for frame in self._reader.feed(data):
-            if frame.kind == links.ANSWER:
-                self._settle(frame)
+            if frame.kind == links.OUTCOMES:
+                for number, outcome in links.decode_outcomes(frame.body):
+                    self._settle(number, replies.bulk_array(outcome) if isinstance(outcome, list) else outcome)
+            elif frame.kind == links.ANSWER:
+                self._settle(frame.number, frame.body)
             else:
                 self._on_frame(frame)
 
@@ -118,10 +130,10 @@ class CoreLink:
         self.outbox.put(links.encode_request(number, session.protocol, words))
         return reply
 
-    def _settle(self, frame: Frame) -> None:
-        reply = self._pending.pop(frame.number)
+    def _settle(self, number: int, value: bytes) -> None:
+        reply = self._pending.pop(number)
         try:
-            reply.settle(frame.body)
+            reply.settle(value)
         except Exception:
             # Or the fault of one connection would leave all others without an answer, for ever.
             self._log.failure("an answer of the core could not be told")

@@ -1,9 +1,10 @@
 """The core's side of its links to the fronts: it runs what they forward, tells them of commits, and passes on what
 one of them asks of all.
 
-Theory of operation. Every request of a front passes the core's own dispatcher, with a session that stands for the
-front's clients. Its reply goes into the front's outbox when it is there; the appends of one commit are there together,
-and leave in one write, behind the notice of that commit. A front that is gone is owed nothing.
+Theory of operation. Appends come decoded and checked, and go straight to the writer. Every other request of a front
+passes the core's own dispatcher, with a session that stands for the front's clients. What becomes of them goes into
+the front's outbox when it is there; the outcomes of one commit are there together, and leave in one write, behind the
+notice of that commit. A front that is gone is owed nothing.
 """
 
 from collections.abc import Callable, Collection
@@ -14,14 +15,20 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from eventflowdb.errors import EventflowError
+from eventflowdb.events import Append
 from eventflowdb.limits import ASK_SECONDS_MAX
+from eventflowdb.service.appends import Appends
 from eventflowdb.service.dispatch import Dispatcher
+from eventflowdb.service.faults import error_of
 from eventflowdb.service.outbox import Outbox
 from eventflowdb.service.questions import Told
 from eventflowdb.service.reply import BlockedReply, LongReply, PendingReply
 from eventflowdb.service.session import Session
-from eventflowdb.wire import links
+from eventflowdb.storage.batch import Outcome
+from eventflowdb.wire import links, replies
 from eventflowdb.wire.links import Frame, FrameReader
 from eventflowdb.wire.values import RESP2, RESP3
 
@@ -55,11 +62,12 @@ class RemotePeer:
 class Fronts:
     """All fronts of one core, on the reactor's thread.
 
-    dispatcher: set before the first link is opened; answer: the core's own answer to a question, None for none;
-    on_shutdown: called when a client asks for the end of the server.
+    dispatcher, appends: set before the first link is opened; answer: the core's own answer to a question, None for
+    none; on_shutdown: called when a client asks for the end of the server.
     """
 
     dispatcher: Dispatcher
+    appends: Appends
 
     def __init__(
         self,
@@ -190,7 +198,10 @@ class FrontLink:
     def received(self, data: bytes) -> None:
         """Bytes have come."""
         for frame in self._reader.feed(data):
-            if frame.kind == links.REQUEST:
+            if frame.kind == links.APPENDS:
+                for number, append in links.decode_appends(frame.body):
+                    self._append(number, append)
+            elif frame.kind == links.REQUEST:
                 self._run(frame)
             else:
                 self._take(frame)
@@ -211,6 +222,18 @@ class FrontLink:
         number = next(self._numbers)
         self._inquiries[number] = inquiry
         self.outbox.put(links.encode_frame(links.ASK, number, question))
+
+    def _append(self, number: int, append: Append) -> None:
+        try:
+            self._fronts.appends.append(append, partial(self._appended, number))
+        except Exception:
+            self._appended(number, error_of(Failure(), self._log, "an append failed"))
+
+    def _appended(self, number: int, outcome: Outcome) -> None:
+        if isinstance(outcome, EventflowError):
+            self.outbox.gather(links.OUTCOMES, number, replies.error(outcome))
+        else:
+            self.outbox.gather(links.OUTCOMES, number, outcome)
 
     def _run(self, frame: Frame) -> None:
         protocol, words = links.decode_request(frame.body)

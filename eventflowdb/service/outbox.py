@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from eventflowdb.wire import links
+
 Soon = Callable[[Callable[[], None]], object]
 """Calls something at the end of this turn of the loop, or in the next."""
 
@@ -12,6 +14,9 @@ class Outbox:
     def __init__(self, soon: Soon) -> None:
         self._soon = soon
         self._frames: list[bytes] = []
+        self._items: list[tuple[int, object]] = []
+        """What is gathered for a frame behind them, all of one kind."""
+        self._kind = 0
         self._send: Callable[[bytes], None] | None = None
         self._is_closed = False
 
@@ -23,15 +28,27 @@ class Outbox:
     def close(self) -> None:
         """The link is gone: nothing leaves any more."""
         self._is_closed = True
-        self._frames = []
+        self._frames, self._items = [], []
 
     def put(self, frame: bytes) -> None:
         """Send a frame at the end of this turn."""
         if self._is_closed:
             return
-        if not self._frames:
+        if not (self._frames or self._items):
             self._soon(self.flush)
+        self._end_items()
         self._frames.append(frame)
+
+    def gather(self, kind: int, number: int, item: object) -> None:
+        """Send a numbered item at the end of this turn, in one frame with those of its kind beside it."""
+        if self._is_closed:
+            return
+        if not (self._frames or self._items):
+            self._soon(self.flush)
+        if kind != self._kind:
+            self._end_items()
+            self._kind = kind
+        self._items.append((number, item))
 
     def flush_behind(self, frame: bytes) -> None:
         """Send a frame now, and behind it what has waited for the end of the turn."""
@@ -41,7 +58,15 @@ class Outbox:
 
     def flush(self) -> None:
         """Send what there is."""
-        send, frames = self._send, self._frames
-        if send is not None and frames:
-            self._frames = []
+        send = self._send
+        if send is None:
+            return
+        self._end_items()
+        frames, self._frames = self._frames, []
+        if frames:
             send(b"".join(frames))
+
+    def _end_items(self) -> None:
+        if self._items:
+            items, self._items = self._items, []
+            self._frames.append(links.encode_items(self._kind, items))

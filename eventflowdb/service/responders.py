@@ -12,7 +12,7 @@ from eventflowdb.commands.arguments import EVERYTHING, LogRead, StreamRead
 from eventflowdb.commands.filters import FilteredRead
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
-from eventflowdb.service.consumers import Consumers
+from eventflowdb.service.appends import Appends
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
@@ -29,8 +29,8 @@ Words = Sequence[bytes]
 
 
 class Responders:
-    """The server's answers. waits: reads that wait; queries: those with filters; consumers: for appends with a
-    checkpoint; seconds: a clock for UPTIME.
+    """The server's answers. appends: where they go; waits: reads that wait; queries: those with filters; seconds: a
+    clock for UPTIME.
 
     A command with a JSON argument gets it decoded and checked, the others get the request's words.
     """
@@ -40,15 +40,15 @@ class Responders:
     def __init__(
         self,
         database: Database,
+        appends: Appends,
         waits: Waits,
         queries: QueryResponders,
-        consumers: Consumers,
         seconds: Callable[[], float],
     ) -> None:
         self._database = database
+        self._appends = appends
         self._waits = waits
         self._queries = queries
-        self._consumers = consumers
         self._recent = RecentReplies(database)
         self._seconds = seconds
         self._started = seconds()
@@ -92,8 +92,7 @@ class Responders:
     def add(self, _session: Session, append: Append) -> Reply:
         """ADD and ADDMANY: the stored events, when they are on disk."""
         reply = PendingReply()
-        queue = self._database.append if append.checkpoint is None else self._consumers.append
-        queue(append, lambda outcome: reply.settle(_add_reply(outcome)))
+        self._appends.append(append, lambda outcome: reply.settle(_add_reply(outcome)))
         return reply
 
     def get(self, session: Session, read: StreamRead | FilteredRead) -> Reply:

@@ -20,14 +20,21 @@ A frame, integers with the least significant byte first:
     8 MONITORS  both           1 or 0                 nothing; whether there is a MONITOR to show commands to
     9 SHOWN     both           0                      a line for MONITOR
     10 SHUTDOWN front to core  0                      nothing; a client asked for the end of the server
+    11 APPENDS  front to core  how many               checked appends, MessagePack: [[number of request, Append] ...]
+    12 OUTCOMES core to front  how many               what became of them, MessagePack: [[number, outcome] ...]; an
+                                                      outcome is a list of records, or the error as the client gets it
 
-Requests and questions are numbered by whoever sends them, and have nothing to do with each other. Whoever gets an
-ANSWER to an append can read it: GREW and ANSWER are sent after the commit, GREW first.
+Requests and questions are numbered by whoever sends them, and have nothing to do with each other. Whoever gets the
+outcome of an append can read it: GREW and OUTCOMES are sent after the commit, GREW first.
 """
 
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
+
+import msgspec
+
+from eventflowdb.events import Append
 
 REQUEST: Final = 1
 ANSWER: Final = 2
@@ -39,12 +46,21 @@ TOLD: Final = 7
 MONITORS: Final = 8
 SHOWN: Final = 9
 SHUTDOWN: Final = 10
+APPENDS: Final = 11
+OUTCOMES: Final = 12
+
+Outcome = list[bytes] | bytes
+"""What became of an append: its records, or the error as the client gets it."""
 
 _HEADER = struct.Struct("<IBQ")
 _SIZE = struct.Struct("<I")
 _SIZE_BYTES = 4
 _HEADER_BYTES = 13
 _STREAM_BYTES = 36
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_appends = msgspec.msgpack.Decoder(list[tuple[int, Append]]).decode
+_decode_outcomes = msgspec.msgpack.Decoder(list[tuple[int, Outcome]]).decode
 
 
 class Frame(NamedTuple):
@@ -82,6 +98,21 @@ def decode_request(body: bytes) -> tuple[int, list[bytes]]:
         offset = begin + int(_SIZE.unpack_from(body, offset)[0])
         words.append(body[begin:offset])
     return body[0], words
+
+
+def encode_items(kind: int, items: Sequence[tuple[int, object]]) -> bytes:
+    """A frame of numbered items, APPENDS or OUTCOMES: one for many costs a fraction of as many frames."""
+    return encode_frame(kind, len(items), _encode(items))
+
+
+def decode_appends(body: bytes) -> list[tuple[int, Append]]:
+    """The numbers of requests, and what each appends."""
+    return _decode_appends(body)
+
+
+def decode_outcomes(body: bytes) -> list[tuple[int, Outcome]]:
+    """The numbers of requests, and what became of each."""
+    return _decode_outcomes(body)
 
 
 def encode_grew(streams: Iterable[str] | None) -> bytes:

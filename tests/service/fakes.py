@@ -18,11 +18,12 @@ from zope.interface import implementer
 from eventflowdb.config import read_settings
 from eventflowdb.errors import StorageFailed, TryAgain
 from eventflowdb.events import Append, NewEvent
-from eventflowdb.service.assembly import assemble
+from eventflowdb.service.assembly import Parts, assemble
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
 from eventflowdb.service.conversation import Conversation
 from eventflowdb.service.database import Database
+from eventflowdb.service.dispatch import Responder
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
@@ -246,7 +247,12 @@ class SteppedServer:
             port=6543,
             stop=self._note_stop,
             now_us=self.now_us,
+            replace=self._keep_parts,
         )
+
+    def _keep_parts(self, parts: Parts) -> dict[str, Responder]:
+        self.parts = parts
+        return {}
 
     def now_us(self) -> int:
         """The time of day, which the clock moves."""

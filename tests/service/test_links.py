@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
+from eventflowdb.events import Append, Checkpoint, NewEvent, StreamAppend
+from eventflowdb.ids import ZERO_ULID, find_ulid_bytes
 from eventflowdb.limits import ABANDONED_LOOK_SECONDS, ASK_SECONDS_MAX
 from eventflowdb.service.forwarding import CoreLink, ForwardedWait
 from eventflowdb.service.fronts import FrontLink, Fronts
@@ -19,7 +21,7 @@ from eventflowdb.service.shared_notices import FrontNotices
 from eventflowdb.wire import links
 from eventflowdb.wire.links import Frame, FrameReader
 
-from .fakes import OTHER, STREAM, SteppedServer, read_replies
+from .fakes import OTHER, STREAM, LoggedFaults, SteppedServer, read_replies
 
 FETCH = [b"FETCH", b'{"consumer":"c","member":"m","wait_ms":60000}']
 
@@ -85,17 +87,32 @@ def front() -> FrontEnd:
     return FrontEnd()
 
 
-def test_the_requests_of_a_turn_leave_in_one_write(front: FrontEnd) -> None:
-    for words in ([b"ADD", b"{}"], [b"ACK", b"[]"]):
-        front.core.append(session(), words)
+def test_the_requests_of_a_turn_leave_in_one_write_and_in_order(front: FrontEnd) -> None:
+    front.core.append(session(), add(0))
+    front.core.append(session(), add(1))
+    front.core.settle(session(), [b"ACK", b"[]"])
+    front.core.append(session(), add(2))
     assert front.link.writes == []
     front.link.calls.pop()()
-    [write] = front.link.writes
-    assert [links.decode_request(frame.body) for frame in write] == [(2, [b"ADD", b"{}"]), (2, [b"ACK", b"[]"])]
+    assert front.link.calls == []
+    [[first, acked, last]] = front.link.writes
+    assert links.decode_appends(first.body) == [(1, add(0)), (2, add(1))]
+    assert links.decode_request(acked.body) == (2, [b"ACK", b"[]"])
+    assert links.decode_appends(last.body) == [(4, add(2))]
+
+
+def test_each_outcome_settles_its_own_append(front: FrontEnd) -> None:
+    first, second = (front.core.append(session(), add(version)) for version in (0, 1))
+    assert isinstance(first, PendingReply)
+    assert isinstance(second, PendingReply)
+    [frame] = front.link.turn()
+    [one, two] = [number for number, _ in links.decode_appends(frame.body)]
+    front.core.received(links.encode_items(links.OUTCOMES, [(two, b"-CONCURRENCY no\r\n"), (one, [b"{}", b"[]"])]))
+    assert (first.value, second.value) == (b"*2\r\n$2\r\n{}\r\n$2\r\n[]\r\n", b"-CONCURRENCY no\r\n")
 
 
 def test_each_answer_settles_its_own_request(front: FrontEnd) -> None:
-    first, second = (front.core.append(session(), [b"ADD", b"{}"]) for _ in range(2))
+    first, second = (front.core.settle(session(), [b"ACK", b"{}"]) for _ in range(2))
     assert isinstance(first, PendingReply)
     assert isinstance(second, PendingReply)
     one, two = front.link.turn()
@@ -158,6 +175,7 @@ class CoreEnd:
         self.shutdowns = 0
         self.fronts = Fronts(self.server.clock, self.server.clock.seconds, self._shut_down, self._answer)
         self.fronts.dispatcher = self.server.dispatcher
+        self.fronts.appends = self.server.parts.appends
         self.links = [HandLink(), HandLink()]
         self.ends = [FrontLink(self.fronts, f"front {n}", link.outbox) for n, link in enumerate(self.links)]
         for end, link in zip(self.ends, self.links, strict=True):
@@ -166,6 +184,10 @@ class CoreEnd:
     def request(self, number: int, *words: bytes, front: int = 0) -> None:
         """A front forwards a request."""
         self.ends[front].received(links.encode_request(number, 2, words))
+
+    def append(self, *items: tuple[int, Append], front: int = 0) -> None:
+        """A front sends appends."""
+        self.ends[front].received(links.encode_items(links.APPENDS, items))
 
     def _shut_down(self) -> None:
         self.shutdowns += 1
@@ -183,30 +205,73 @@ def core(server: SteppedServer, tmp_path: Path) -> CoreEnd:
     return core
 
 
-def add(version: int) -> bytes:
-    """The argument of an ADD."""
-    return json.dumps({"stream": STREAM, "version": version, "events": [{"type": "t", "data": ""}]}).encode()
+def add(version: int, checkpoint: Checkpoint | None = None) -> Append:
+    """One event for STREAM."""
+    part = StreamAppend(STREAM, version, [NewEvent(type="t", data="")])
+    return Append([part], 100, checkpoint=checkpoint)
 
 
-def test_the_core_answers_when_the_commit_is_done_and_refusals_like_any_answer(core: CoreEnd) -> None:
-    core.request(1, b"ADD", add(0))
-    core.request(2, b"ADD", add(7))
-    core.request(3, b"ADD", b"{")
-    assert [frame.number for frame in core.links[0].turn()] == [3]
+def outcomes_of(frames: list[Frame]) -> dict[int, links.Outcome]:
+    """What became of appends, by their numbers."""
+    return {
+        number: outcome
+        for frame in frames
+        if frame.kind == links.OUTCOMES
+        for number, outcome in links.decode_outcomes(frame.body)
+    }
+
+
+def test_the_core_tells_outcomes_when_the_commit_is_done_all_in_one_frame(core: CoreEnd) -> None:
+    core.append((1, add(0)), (2, add(7)))
+    core.append((3, add(1)))
+    assert core.links[0].turn() == []
     core.server.commit()
-    answers = {frame.number: read_replies(frame.body)[0] for frame in core.links[0].turn()}
-    assert len(answers[1]) == 1
-    assert answers[2].code == "CONCURRENCY"
+    [frame] = core.links[0].turn()
+    found = outcomes_of([frame])
+    stored = [record for number in (1, 3) if isinstance(records := found[number], list) for record in records]
+    assert [json.loads(record)["version"] for record in stored] == [0, 1]
+    assert isinstance(found[2], bytes)
+    assert found[2].startswith(b"-CONCURRENCY stream=")
     assert core.links[1].turn() == []
+
+
+def test_an_append_that_acks_goes_by_way_of_its_consumer(core: CoreEnd) -> None:
+    [record] = core.server.hold(STREAM, 1)
+    core.request(1, b"CONSUMER", b'{"create":"c","after":"%s"}' % ZERO_ULID.encode())
+    core.server.finish()
+    core.request(2, b"FETCH", b'{"consumer":"c","member":"m"}')
+    core.server.finish()
+    core.links[0].turn()
+    event_id = find_ulid_bytes(json.loads(record)["id"])
+    assert event_id is not None
+    for number, version, is_stored in ((3, 1, True), (4, 2, False)):
+        core.append((number, add(version, Checkpoint("c", "m", event_id))))
+        core.server.finish()
+        assert isinstance(outcomes_of(core.links[0].turn())[number], list) is is_stored
+
+
+def test_an_append_that_meets_a_fault_is_answered_and_so_are_those_behind_it(
+    core: CoreEnd, monkeypatch: pytest.MonkeyPatch, faults: LoggedFaults
+) -> None:
+    with monkeypatch.context() as patches:
+        patches.setattr(core.fronts.appends, "append", lambda append, settle: 1 // 0)
+        core.append((1, add(0)))
+    core.append((2, add(0)))
+    core.server.commit()
+    found = outcomes_of(core.links[0].turn())
+    faults.take_one()
+    assert isinstance(found[1], bytes)
+    assert found[1].startswith(b"-ERR internal error, incident ")
+    assert isinstance(found[2], list)
 
 
 def test_the_notice_of_a_commit_leaves_before_its_answers_in_one_write(core: CoreEnd) -> None:
     core.ends[1].received(links.encode_frame(links.WATCHES, 1))
-    core.request(1, b"ADD", add(0))
+    core.append((1, add(0)))
     core.server.commit()
     core.fronts.log_grew({STREAM})
     [write] = core.links[0].writes
-    assert [frame.kind for frame in write] == [links.GREW, links.ANSWER]
+    assert [frame.kind for frame in write] == [links.GREW, links.OUTCOMES]
     assert [links.decode_grew(write[0]), links.decode_grew(core.links[1].turn()[0])] == [None, {STREAM}]
 
 
@@ -223,12 +288,12 @@ def test_a_fetch_ends_when_its_front_says_so_or_is_gone(core: CoreEnd) -> None:
     core.ends[0].lost()
     assert core.links[0].turn() == []
     # It held nothing: another member gets what comes.
-    core.request(1, b"ADD", add(0), front=1)
+    core.append((1, add(0)), front=1)
     core.server.finish()
     core.request(2, *FETCH, front=1)
     core.server.finish()
-    answers = {frame.number: read_replies(frame.body)[0] for frame in core.links[1].turn()}
-    assert answers[1] == answers[2]
+    [appended, fetched] = core.links[1].turn()
+    assert read_replies(fetched.body)[0] == outcomes_of([appended])[1]
 
 
 def test_a_question_of_one_front_is_answered_by_all(core: CoreEnd) -> None:
@@ -278,7 +343,7 @@ def test_what_both_ends_say_fits_together(core: CoreEnd) -> None:
     front = FrontEnd()
     notices, watcher = Notices(front.clock), Watcher()
     notices.watch(STREAM, watcher)
-    reply = front.core.append(session(), [b"ADD", add(0)])
+    reply = front.core.append(session(), add(0))
     assert isinstance(reply, PendingReply)
     front.link.calls.pop()()
     for frame in front.link.writes.pop():

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventflowdb.events import Append, Checkpoint, NewEvent, StreamAppend, Unless
 from eventflowdb.wire import links
 from eventflowdb.wire.links import Frame, FrameReader
 
@@ -11,9 +12,9 @@ STREAM = "c3b07384-d9a0-4c9b-8f3e-5a1f0e2d4b6c"
 OTHER = "1f0e2d4b-6c5a-4384-9b8f-3ed9a07384c3"
 CASES = [
     (
-        links.encode_request(258, 3, [b"ADD", b""]),
-        b"\x15\0\0\0\x01\x02\x01\0\0\0\0\0\0\x03\x03\0\0\0ADD\0\0\0\0",
-        Frame(links.REQUEST, 258, b"\x03\x03\0\0\0ADD\0\0\0\0"),
+        links.encode_request(258, 3, [b"ACK", b""]),
+        b"\x15\0\0\0\x01\x02\x01\0\0\0\0\0\0\x03\x03\0\0\0ACK\0\0\0\0",
+        Frame(links.REQUEST, 258, b"\x03\x03\0\0\0ACK\0\0\0\0"),
     ),
     (
         links.encode_frame(links.ANSWER, 1, b"+OK\r\n"),
@@ -21,6 +22,11 @@ CASES = [
         Frame(links.ANSWER, 1, b"+OK\r\n"),
     ),
     (links.encode_frame(links.WATCHES, 0), b"\x09\0\0\0\x05\0\0\0\0\0\0\0\0", Frame(links.WATCHES, 0, b"")),
+    (
+        links.encode_items(links.OUTCOMES, [(7, [b"{}"]), (8, b"-")]),
+        b"\x16\0\0\0\x0c\x02\0\0\0\0\0\0\0\x92\x92\x07\x91\xc4\x02{}\x92\x08\xc4\x01-",
+        Frame(links.OUTCOMES, 2, b"\x92\x92\x07\x91\xc4\x02{}\x92\x08\xc4\x01-"),
+    ),
     (links.encode_grew(None), b"\x09\0\0\0\x04\0\0\0\0\0\0\0\0", Frame(links.GREW, 0, b"")),
     (
         links.encode_grew([STREAM]),
@@ -64,6 +70,36 @@ def test_the_words_of_a_request_come_out_as_they_went_in(protocol: int, words: l
     [frame] = FrameReader().feed(links.encode_request(7, protocol, words))
     assert (frame.kind, frame.number) == (links.REQUEST, 7)
     assert links.decode_request(frame.body) == (protocol, words)
+
+
+APPENDS = [
+    Append.to_stream(STREAM, "any", [NewEvent(type="t", data="\u20ac"), NewEvent(type="t", data="", metadata="m")], 9),
+    Append(
+        [
+            StreamAppend(
+                STREAM, 3, [NewEvent(type="t", data="", causation_id="c", correlation_id="d", tags=("a", "b"))]
+            ),
+            StreamAppend(OTHER, "exists", []),
+        ],
+        300,
+        (Unless(types=("t",), after=bytes(range(16))), Unless(tags=("a",))),
+        "request",
+        Checkpoint("consumer", "member", bytes(16)),
+    ),
+]
+
+
+def test_appends_come_out_as_they_went_in() -> None:
+    items = list(enumerate(APPENDS, 2**40))
+    [frame] = FrameReader().feed(links.encode_items(links.APPENDS, items))
+    assert (frame.kind, frame.number) == (links.APPENDS, 2)
+    assert links.decode_appends(frame.body) == items
+
+
+def test_outcomes_come_out_as_they_went_in() -> None:
+    items: list[tuple[int, links.Outcome]] = [(1, [b"{}", b'{"a":1}']), (2, b"-ERR no\r\n"), (3, [])]
+    [frame] = FrameReader().feed(links.encode_items(links.OUTCOMES, items))
+    assert links.decode_outcomes(frame.body) == items
 
 
 @pytest.mark.parametrize("streams", [None, set(), {STREAM}, {STREAM, OTHER}])
