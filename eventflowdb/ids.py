@@ -7,8 +7,6 @@ import os
 import re
 from functools import lru_cache
 
-from ulid import ULID
-
 ULID_BYTES = 16
 ZERO_ULID = "0" * 26
 _ID_MAX = (1 << 128) - 1
@@ -76,7 +74,7 @@ def next_ids(now_us: int, last_us: int, last_id: int, count: int) -> tuple[int, 
     us = max(now_us, last_us)
     if us // 1000 > last_id >> _RANDOM_BITS:
         # The random part starts in its lower half, so that counting on cannot reach the next millisecond.
-        return int(ULID.from_timestamp(us // 1000)) & ~(1 << (_RANDOM_BITS - 1)), us
+        return (us // 1000) << _RANDOM_BITS | int.from_bytes(os.urandom(10), "big") >> 1, us
     if last_id % _RANDOM_END + count >= _RANDOM_END:
         # Only after 2^79 ids in one millisecond, or a log that came from elsewhere: go on in the next one.
         us = ((last_id >> _RANDOM_BITS) + 1) * 1000
@@ -86,7 +84,8 @@ def next_ids(now_us: int, last_us: int, last_id: int, count: int) -> tuple[int, 
 
 def find_stream_id(text: str) -> str | None:
     """A stream's UUID in canonical lower-case text; None where the text is no UUID, or the nil UUID."""
-    lower = text.lower()
-    if _UUID_TEXT.fullmatch(lower) is None or lower == _NIL_UUID:
-        return None
-    return lower
+    if _UUID_TEXT.fullmatch(text) is None:
+        text = text.lower()
+        if _UUID_TEXT.fullmatch(text) is None:
+            return None
+    return None if text == _NIL_UUID else text

@@ -526,4 +526,6 @@ class Conversation:
 
 
 def _weight_bytes(request: Request) -> int:
-    return 0 if isinstance(request, DroppedRequest) else sum([len(word) for word in request])
+    if isinstance(request, DroppedRequest):
+        return 0
+    return len(request[0]) + len(request[1]) if len(request) == 2 else sum([len(word) for word in request])

@@ -16,22 +16,23 @@ class StagingTurn:
     def __init__(self) -> None:
         self._lock = Lock()
         self._is_on = False
-        self._is_unnoticed = False
+        self.is_unnoticed = False
+        """The reactor's thread has not stood back for this batch yet."""
 
     def begin(self) -> None:
         """On the commit thread: a batch is about to be staged."""
         self._lock.acquire()
-        self._is_on = self._is_unnoticed = True
+        self._is_on = self.is_unnoticed = True
 
     def end(self) -> None:
         """On the commit thread: the flush begins, or there will be none. May be said twice."""
         if self._is_on:
-            self._is_on = self._is_unnoticed = False
+            self._is_on = self.is_unnoticed = False
             self._lock.release()
 
     def stand_back(self) -> None:
         """On the reactor's thread: wait for the end, once a batch and not for long: it may have met a cold disk."""
-        if self._is_unnoticed:
-            self._is_unnoticed = False
+        if self.is_unnoticed:
+            self.is_unnoticed = False
             if self._lock.acquire(timeout=STAGING_WAIT_SECONDS_MAX):
                 self._lock.release()

@@ -14,7 +14,7 @@ before it is answered, for a while; and nothing stays unseen for longer than som
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -68,9 +68,8 @@ def _nothing() -> None:
     pass
 
 
-class _Waiting(NamedTuple):
-    write: Write
-    settle: Callable[[Outcome], None]
+_Waiting = tuple[Write, Callable[[Outcome], None]]
+"""A write, and who is told its outcome."""
 
 
 class GroupCommitWriter:
@@ -128,8 +127,9 @@ class GroupCommitWriter:
         if self._failure is not None:
             settle(self._failure)
             return
-        self._waiting.append(_Waiting(write, settle))
-        self._turn.stand_back()
+        self._waiting.append((write, settle))
+        if self._turn.is_unnoticed:
+            self._turn.stand_back()
         if not self._is_committing:
             self._is_committing = True
             self._soon(self._begin)
@@ -172,7 +172,7 @@ class GroupCommitWriter:
         others, self._others_before = self.others - self._others_before, self.others
         if (self.is_stale or self._is_showing) and not self._is_here:
             return False
-        return self._inline_commits.may_take([waiting.write for waiting in self._waiting], others)
+        return self._inline_commits.may_take([write for write, _ in self._waiting], others)
 
     def _commit_elsewhere(self) -> None:
         """On the commit thread."""
@@ -196,14 +196,14 @@ class GroupCommitWriter:
         while self._waiting and size_bytes < BATCH_BYTES_MAX:
             waiting = self._waiting.popleft()
             batch.append(waiting)
-            size_bytes += waiting.write.size_bytes
+            size_bytes += waiting[0].size_bytes
         return batch
 
     def _commit(self, batch: Sequence[_Waiting], on_staged: Callable[[], None]) -> tuple[Sequence[Outcome], float]:
         """Store a batch; what became of it, and how many seconds it took."""
         began = self._seconds()
         try:
-            writes = [waiting.write for waiting in batch]
+            writes = [write for write, _ in batch]
             may_defer = self._may_defer(writes, began)
             outcomes: Sequence[Outcome] = self._store.append_batch(writes, on_staged, may_defer=may_defer)
         except Exception:
@@ -228,8 +228,11 @@ class GroupCommitWriter:
             self._fail(outcomes[0])
         was_stale, self.is_stale = self.is_stale, is_deferred or (self.is_stale and self._failure is not None)
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
-        for waiting, outcome in zip(reversed(batch), reversed(outcomes), strict=True):
-            self._tell(waiting, outcome)
+        for (_, settle), outcome in zip(reversed(batch), reversed(outcomes), strict=True):
+            try:
+                settle(outcome)
+            except Exception:
+                self._log_untold()
         self._rest()
         if self._failure is not None:
             return
@@ -297,12 +300,9 @@ class GroupCommitWriter:
         for call in waiters:
             call(None)
 
-    def _tell(self, waiting: _Waiting, outcome: Outcome) -> None:
-        try:
-            waiting.settle(outcome)
-        except Exception:
-            # Or the fault of one connection would leave all others without an answer, for ever.
-            self._log.failure("an outcome could not be told")
+    def _log_untold(self) -> None:
+        """Go on after a fault: that of one connection must not leave all others without an answer, for ever."""
+        self._log.failure("an outcome could not be told")
 
     def _rest(self) -> None:
         """A batch is settled: begin the next one, of what came meanwhile."""
@@ -330,7 +330,11 @@ class GroupCommitWriter:
             return
         self._failure = failure
         while self._waiting:
-            self._tell(self._waiting.popleft(), failure)
+            _, settle = self._waiting.popleft()
+            try:
+                settle(failure)
+            except Exception:
+                self._log_untold()
         waiters, self._fresh_waiters = self._fresh_waiters, []
         for call in waiters:
             call(failure)

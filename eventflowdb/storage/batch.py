@@ -70,6 +70,17 @@ class Batch:
             return error
 
     def _stage_append(self, append: Append) -> Outcome:
+        records: list[bytes] = []
+        parts = append.parts
+        if append.request_id is None and append.checkpoint is None and not append.unless and len(parts) == 1:
+            # What most are: the rest of this does nothing for it, in a dozen steps.
+            try:
+                self._require_version(parts[0])
+                correlations = self._correlate(parts)
+            except EventflowError as error:
+                return error
+            self._stage_part(parts[0], correlations, records)
+            return records
         digest, requests = b"", None
         try:
             if append.request_id is not None:
@@ -83,8 +94,7 @@ class Batch:
             correlations = self._correlate(append.parts)
         except EventflowError as error:
             return error
-        records: list[bytes] = []
-        for part in append.parts:
+        for part in parts:
             self._stage_part(part, correlations, records)
         if append.checkpoint is not None:
             self._consumer_writes().ack(append.checkpoint.consumer, [append.checkpoint.id])
@@ -116,7 +126,8 @@ class Batch:
             is_changed |= self._consumers.write()
         if not self._log_entries:
             return is_changed
-        changes.put_all(environment.streams, self._new_streams)
+        if self._new_streams:
+            changes.put_all(environment.streams, self._new_streams)
         if changes.put_all(environment.log, self._log_entries, is_append=True) != len(self._log_entries):
             # What cannot be appended is passed over, without an error.
             raise CorruptRecord("the log goes on beyond its head; restore from a backup")
@@ -124,8 +135,9 @@ class Batch:
         self._index_entries.sort()
         changes.put_all(environment.stream_events, self._index_entries)
         self._write_terms()
-        self._links.sort()
-        changes.put_all(environment.links, self._links)
+        if self._links:
+            self._links.sort()
+            changes.put_all(environment.links, self._links)
         self._head = Head(self._position, self._log_entries[-1][0], self._checksum, self._added_at_us)
         changes.put(environment.meta, layout.HEAD_KEY, layout.pack_head(self._head))
         return True
@@ -203,6 +215,7 @@ class Batch:
         self._streams[stream] = number, version + len(events)
         id_number = self._next_id
         types = self._terms.types
+        add_log, add_index = self._log_entries.append, self._index_entries.append
         for event, event_id in zip(events, self._ids, strict=False):
             position += 1
             kind, tags = event.type, event.tags
@@ -224,8 +237,8 @@ class Batch:
             )
             checksum = extend(checksum, record)
             key = id_number.to_bytes(ULID_BYTES, "big")
-            self._log_entries.append((key, store_record(record)))
-            self._index_entries.append((number, layout.pack_index_entry(version, key)))
+            add_log((key, store_record(record)))
+            add_index((number, layout.pack_index_entry(version, key)))
             if kind in types:
                 types[kind].append(key)
             else:
@@ -265,8 +278,9 @@ class Batch:
             self._term_numbers[term] = number
             entries.extend([(number, event_id) for event_id in ids])
         self._new_term_count = len(new)
-        new.sort()
-        self.changes.put_all(environment.terms, new)
+        if new:
+            new.sort()
+            self.changes.put_all(environment.terms, new)
         entries.sort()
         self.changes.put_all(environment.term_events, entries)
 

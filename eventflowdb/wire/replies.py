@@ -89,4 +89,6 @@ def error_line(text: str) -> bytes:
     """An error whose text begins with its code."""
     if len(text) > _ERROR_CHARACTERS_MAX:
         text = text[:_ERROR_CHARACTERS_MAX] + "..."
-    return b"-%b\r\n" % text.translate(_LINE_BREAKS).encode("utf-8", "backslashreplace")
+    if "\n" in text or "\r" in text:
+        text = text.translate(_LINE_BREAKS)
+    return b"-%b\r\n" % text.encode("utf-8", "backslashreplace")
