@@ -31,6 +31,8 @@ INLINE_READ_PAUSE_SECONDS = 1.0
 READ_THREADS_MAX = 4
 RECENT_REPLIES_BYTES_MAX = 16 * MIB
 """Replies to GETs of short streams are kept up to so much, for those who read the same again."""
+RECENT_ENDS_BYTES_MAX = 1 * MIB
+"""And so much of replies to those who had read the beginning before."""
 
 # Searches: reads with a filter, and lists of streams and types. A step asks an index for one id.
 SEARCH_SLICE_STEPS_MAX = 1000

@@ -12,6 +12,7 @@ from eventflowdb.commands.arguments import EVERYTHING, LogRead, StreamRead
 from eventflowdb.commands.filters import FilteredRead
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
+from eventflowdb.limits import RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.appends import Appends
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
@@ -49,7 +50,9 @@ class Responders:
         self._appends = appends
         self._waits = waits
         self._queries = queries
-        self._recent = RecentReplies(database)
+        self._recent = RecentReplies(database, RECENT_REPLIES_BYTES_MAX)
+        # Apart, or those who read each new event once would drive out what is read again and again.
+        self._recent_ends = RecentReplies(database, RECENT_ENDS_BYTES_MAX)
         self._seconds = seconds
         self._started = seconds()
 
@@ -102,16 +105,16 @@ class Responders:
         if read.wait_ms:
             return self._waits.reply(read)
         stream, version, limit = read.stream, read.version, read.limit
-        if version:
-            # One that comes again wants the few events that are new.
-            return self._read_reply(self._database.open_stream_end(stream, version, limit))
-        recent = self._recent.find(stream, limit)
-        if recent is not None:
-            return recent
-        opened = self._database.open_stream(stream, version, limit)
+        recent = self._recent_ends if version else self._recent
+        kept = recent.find(stream, version, limit)
+        if kept is not None:
+            return kept
+        # One that comes again wants the few events that are new.
+        open_stream = self._database.open_stream_end if version else self._database.open_stream
+        opened = open_stream(stream, version, limit)
         reply = self._read_reply(opened)
         if isinstance(opened, Chunk) and isinstance(reply, bytes) and opened.records:
-            self._recent.keep(stream, limit, len(opened.records), reply)
+            recent.keep(stream, version, limit, len(opened.records), reply)
         return reply
 
     def get_all(self, session: Session, read: LogRead | FilteredRead | Words) -> Reply:

@@ -12,22 +12,25 @@ from .fakes import MIB, OTHER, STREAM, Connection, SteppedServer, get, read_repl
 LIMITS = [None, 1, 2, 3, 10]
 
 
-def ask(connection: Connection, stream: str, limit: int | None) -> list[bytes]:
+def ask(connection: Connection, stream: str, limit: int | None, version: int = 0) -> list[bytes]:
     """The events that a GET gives."""
-    connection.send(get(stream) if limit is None else get(stream, limit=limit))
+    given = {"version": version, "limit": limit}
+    connection.send(get(stream, **{name: number for name, number in given.items() if number}))
     (reply,) = read_replies(connection.take())
     assert isinstance(reply, list)
     return reply
 
 
 @pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("version", [0, 1, 3])
 def test_a_stream_that_has_grown_is_read_as_it_is_now(
-    server: SteppedServer, connection: Connection, limit: int | None
+    server: SteppedServer, connection: Connection, limit: int | None, version: int
 ) -> None:
     records: list[bytes] = []
-    for _ in range(4):
+    for _ in range(6):
         records += server.hold(STREAM, 1)
-        assert ask(connection, STREAM, limit) == ask(connection, STREAM, limit) == records[:limit]
+        expected = records[version:][:limit]
+        assert ask(connection, STREAM, limit, version) == ask(connection, STREAM, limit, version) == expected
 
 
 @settings(deadline=None, max_examples=30)
@@ -35,40 +38,65 @@ def test_a_stream_that_has_grown_is_read_as_it_is_now(
     st.lists(
         st.one_of(
             st.tuples(st.just("append"), st.sampled_from([STREAM, OTHER]), st.integers(1, 3)),
-            st.tuples(st.just("read"), st.sampled_from([STREAM, OTHER]), st.sampled_from(LIMITS)),
+            st.tuples(
+                st.just("read"),
+                st.sampled_from([STREAM, OTHER]),
+                st.tuples(st.sampled_from(LIMITS), st.integers(0, 3)),
+            ),
         ),
         max_size=30,
     )
 )
-def test_reads_between_appends_see_every_append_before_them(steps: list[tuple[str, str, int | None]]) -> None:
+def test_reads_between_appends_see_every_append_before_them(
+    steps: list[tuple[str, str, int | tuple[int | None, int]]],
+) -> None:
     streams: dict[str, list[bytes]] = {STREAM: [], OTHER: []}
     with stepped_server() as server:
         connection = server.connect()
-        for kind, stream, count in steps:
-            if kind == "append":
-                streams[stream] += server.hold(stream, count or 0)
+        for _, stream, what in steps:
+            if isinstance(what, int):
+                streams[stream] += server.hold(stream, what)
             else:
-                assert ask(connection, stream, count) == streams[stream][:count]
+                limit, version = what
+                assert ask(connection, stream, limit, version) == streams[stream][version:][:limit]
 
 
-def test_a_stream_read_again_is_not_read_from_the_log(server: SteppedServer, connection: Connection) -> None:
-    records = server.hold(STREAM, 3)
-    assert ask(connection, STREAM, 10) == records
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_stream_read_again_is_not_read_from_the_log(
+    server: SteppedServer, connection: Connection, version: int
+) -> None:
+    records = server.hold(STREAM, 3)[version:]
+    assert ask(connection, STREAM, 10, version) == records
     with server.store.environment.env.begin(write=True) as txn:
         txn.drop(server.store.environment.log, delete=False)
-    assert ask(connection, STREAM, 10) == records
-    connection.send(get(STREAM, limit=2))
+    assert ask(connection, STREAM, 10, version) == records
+    connection.send(get(STREAM, version=version, limit=2))
     assert connection.take().startswith(b"-CORRUPT ")
 
 
+def test_those_who_read_each_new_event_once_drive_out_no_other_replies(
+    server: SteppedServer, connection: Connection
+) -> None:
+    records = server.hold(STREAM, 1, "x" * 1000)
+    assert ask(connection, STREAM, None) == records
+    new: list[bytes] = []
+    for version in range(RECENT_REPLIES_BYTES_MAX // (40 * 1000)):
+        new += server.hold(OTHER, 1, "x" * 40_000)
+        assert ask(connection, OTHER, None, version + 1) == []
+        if version:
+            assert ask(connection, OTHER, None, version) == new[-1:]
+    with server.store.environment.env.begin(write=True) as txn:
+        txn.drop(server.store.environment.log, delete=False)
+    assert ask(connection, STREAM, None) == records
+
+
 def test_replies_are_kept_up_to_a_bound_and_the_oldest_goes_first(server: SteppedServer) -> None:
-    recent = RecentReplies(server.database)
-    fitting = RECENT_REPLIES_BYTES_MAX // MIB - 1
-    for limit in range(1, fitting + 1):
-        recent.keep(STREAM, limit, limit, bytes(MIB))
-        recent.keep(STREAM, limit, limit, bytes(MIB))
+    recent = RecentReplies(server.database, 16 * MIB)
+    for limit in range(1, 16):
+        recent.keep(STREAM, 0, limit, limit, bytes(MIB))
+        recent.keep(STREAM, 0, limit, limit, bytes(MIB))
     # What was asked for again is not the oldest any more.
-    assert recent.find(STREAM, 1) is not None
-    recent.keep(STREAM, fitting + 1, fitting + 1, bytes(MIB))
-    kept = [limit for limit in range(1, fitting + 2) if recent.find(STREAM, limit) is not None]
-    assert kept == [1, *range(3, fitting + 2)]
+    assert recent.find(STREAM, 0, 1) is not None
+    recent.keep(STREAM, 0, 16, 16, bytes(MIB))
+    kept = [limit for limit in range(1, 17) if recent.find(STREAM, 0, limit) is not None]
+    assert kept == [1, *range(3, 17)]
