@@ -33,6 +33,8 @@ RECENT_REPLIES_BYTES_MAX = 16 * MIB
 """Replies to GETs of short streams are kept up to so much, for those who read the same again."""
 RECENT_ENDS_BYTES_MAX = 1 * MIB
 """And so much of replies to those who had read the beginning before."""
+CONTENDED_STREAMS_MAX = 1024
+"""Of so many streams it is remembered that appends collided on them."""
 
 # Searches: reads with a filter, and lists of streams and types. A step asks an index for one id.
 SEARCH_SLICE_STEPS_MAX = 1000

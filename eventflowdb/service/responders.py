@@ -14,6 +14,7 @@ from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
 from eventflowdb.limits import RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.appends import Appends
+from eventflowdb.service.contention import Contention
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
@@ -53,6 +54,7 @@ class Responders:
         self._recent = RecentReplies(database, RECENT_REPLIES_BYTES_MAX)
         # Apart, or those who read each new event once would drive out what is read again and again.
         self._recent_ends = RecentReplies(database, RECENT_ENDS_BYTES_MAX)
+        self._contention = Contention(database)
         self._seconds = seconds
         self._started = seconds()
 
@@ -92,10 +94,15 @@ class Responders:
         head = self._database.head()
         return replies.bulk_array([id_text(head.last_id).encode(), head.checksum.hex().encode()])
 
-    def add(self, _session: Session, append: Append) -> Reply:
+    def add(self, session: Session, append: Append) -> Reply:
         """ADD and ADDMANY: the stored events, when they are on disk."""
+        # Behind an append of its own that is under way it waits, since it may see that.
+        if session.peer is None or not session.peer.is_waiting:
+            refusal = self._contention.find_refusal(append)
+            if refusal is not None:
+                raise refusal
         reply = PendingReply()
-        self._appends.append(append, lambda outcome: reply.settle(_add_reply(outcome)))
+        self._appends.append(append, lambda outcome: reply.settle(self._add_reply(outcome)))
         return reply
 
     def get(self, session: Session, read: StreamRead | FilteredRead) -> Reply:
@@ -138,12 +145,12 @@ class Responders:
         )
         return reply
 
+    def _add_reply(self, outcome: Outcome) -> bytes:
+        self._contention.learn(outcome)
+        if isinstance(outcome, list):
+            return replies.bulk_array(outcome)
+        assert isinstance(outcome, EventflowError), outcome
+        return replies.error(outcome)
+
     def _failure_reply(self, failure: Failure) -> bytes:
         return replies.error(error_of(failure, self._log, "a read failed"))
-
-
-def _add_reply(outcome: Outcome) -> bytes:
-    if isinstance(outcome, list):
-        return replies.bulk_array(outcome)
-    assert isinstance(outcome, EventflowError), outcome
-    return replies.error(outcome)

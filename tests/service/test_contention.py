@@ -1,0 +1,172 @@
+"""An append that cannot succeed any more is refused without a commit, and as it would have been by one."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventflowdb.errors import WrongExpectedVersion
+from eventflowdb.events import Append
+from eventflowdb.limits import CONTENDED_STREAMS_MAX
+from eventflowdb.service.contention import Contention
+
+from .fakes import OTHER, STREAM, Connection, SteppedServer, add, read_replies, request, stepped_server
+
+
+def refusal(expected: int, actual: int) -> str:
+    """How a refusal on STREAM begins."""
+    return f"stream={STREAM} expected={expected} actual={actual}: "
+
+
+def run(server: SteppedServer, connection: Connection, *requests: bytes) -> list[Any]:
+    """The replies to requests that come together."""
+    connection.send(*requests)
+    server.commit()
+    return read_replies(connection.take())
+
+
+@pytest.fixture
+def collided(server: SteppedServer, connection: Connection) -> Connection:
+    """A connection on which an append to STREAM, of two events, was refused."""
+    server.hold(STREAM, 2)
+    [reply] = run(server, connection, add(STREAM, 1, "late"))
+    assert reply.text.startswith(refusal(1, 2))
+    return connection
+
+
+def adding(version: object, **fields: Any) -> bytes:
+    """An ADD to STREAM."""
+    return request(
+        "ADD",
+        json.dumps({"stream": STREAM, "version": version, "events": [{"type": "t", "data": ""}], **fields}),
+    )
+
+
+def test_it_is_answered_without_a_commit_and_in_the_same_words(server: SteppedServer, collided: Connection) -> None:
+    other = server.connect()
+    [by_commit] = run(server, server.connect(), adding("any", unless={"types": ["held"]}), add(STREAM, 0, "x"))[1:]
+    other.send(add(STREAM, 0, "x"))
+    assert not server.thread.jobs
+    [at_once] = read_replies(other.take())
+    assert at_once == by_commit
+    assert server.dispatcher.freshness.is_stale is False
+
+
+def test_what_it_says_is_the_length_as_it_is_now(server: SteppedServer, collided: Connection) -> None:
+    server.hold(STREAM, 3)
+    collided.send(add(STREAM, 1, "x"))
+    [reply] = read_replies(collided.take())
+    assert reply.text.startswith(refusal(1, 5))
+
+
+def test_an_append_that_was_stored_teaches_too(server: SteppedServer, collided: Connection) -> None:
+    run(server, collided, add(STREAM, 2, "a", "b"))
+    collided.send(add(STREAM, 3, "x"))
+    [reply] = read_replies(collided.take())
+    assert reply.text.startswith(refusal(3, 4))
+
+
+def test_behind_an_append_of_its_own_it_waits_and_sees_it(server: SteppedServer, collided: Connection) -> None:
+    stored, refused = run(server, collided, add(STREAM, 2, "a"), add(STREAM, 1, "b"))
+    assert len(stored) == 1
+    assert refused.text.startswith(refusal(1, 3))
+
+
+@pytest.mark.parametrize("version", ["any", "exists", 2, 3])
+def test_what_may_succeed_is_tried(server: SteppedServer, collided: Connection, version: int | str) -> None:
+    collided.send(adding(version))
+    assert server.thread.jobs
+    assert not collided.take()
+    server.commit()
+    [reply] = read_replies(collided.take())
+    assert isinstance(reply, list) is (version != 3)
+
+
+def test_a_repeated_request_gets_its_answer(server: SteppedServer, collided: Connection) -> None:
+    stored = run(server, collided, adding(2, request_id="r"))
+    run(server, collided, adding(2))
+    assert run(server, collided, adding(2, request_id="r")) == stored
+
+
+@pytest.mark.parametrize("streams", [(STREAM, OTHER), (OTHER, STREAM)])
+def test_of_several_streams_the_first_decides_whether_an_append_is_tried(
+    server: SteppedServer, collided: Connection, streams: tuple[str, str]
+) -> None:
+    parts = [{"stream": stream, "version": 0, "events": []} for stream in streams]
+    collided.send(request("ADDMANY", json.dumps({"appends": parts})))
+    assert bool(server.thread.jobs) is (streams[0] == OTHER)
+    server.commit()
+    [reply] = read_replies(collided.take())
+    assert reply.text.startswith(refusal(0, 2))
+
+
+def test_where_reads_do_not_see_everything_it_is_tried() -> None:
+    with stepped_server(is_deferring=True) as server:
+        connection, other = server.connect(), server.connect()
+        server.hold(STREAM, 1)
+        run(server, connection, add(STREAM, 0, "late"))
+        connection.send(add(STREAM, 1, "a"))
+        server.thread.step()
+        server.reactor.turn()
+        assert server.dispatcher.freshness.is_stale
+        other.send(add(STREAM, 0, "x"))
+        assert server.thread.jobs
+        server.commit()
+        [reply] = read_replies(other.take())
+        assert reply.text.startswith(refusal(0, 2))
+
+
+def test_streams_are_remembered_up_to_a_bound_and_the_oldest_is_forgotten(server: SteppedServer) -> None:
+    contention = Contention(server.database)
+    server.hold(STREAM, 1)
+    late = Append.to_stream(STREAM, 0, [], 0)
+    contention.learn(WrongExpectedVersion.of(STREAM, 0, 1))
+    for number in range(CONTENDED_STREAMS_MAX):
+        assert contention.find_refusal(late) is not None
+        contention.learn(WrongExpectedVersion.of(f"stream {number}", 0, 1))
+    assert contention.find_refusal(late) is None
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(0, 2), st.sampled_from([STREAM, OTHER]), st.integers(0, 4), st.booleans()),
+            min_size=1,
+            max_size=4,
+        ),
+        max_size=12,
+    ),
+    st.booleans(),
+)
+def test_a_refusal_names_a_length_that_the_stream_had_meanwhile_and_no_append_gets_lost(
+    rounds: list[list[tuple[int, str, int, bool]]], is_deferring: bool
+) -> None:
+    with stepped_server(is_deferring=is_deferring) as server:
+        connections = [server.connect() for _ in range(3)]
+        stored: dict[str, list[str]] = {STREAM: [], OTHER: []}
+        for requests in rounds:
+            lengths = {stream: len(datas) for stream, datas in stored.items()}
+            for number, stream, version, is_awaited in requests:
+                connections[number].send(add(stream, version, f"{version}"))
+                if is_awaited:
+                    server.commit()
+            server.commit()
+            answers = [reply for connection in connections for reply in read_replies(connection.take())]
+            assert len(answers) == len(requests)
+            for event in [json.loads(reply[0]) for reply in answers if isinstance(reply, list)]:
+                assert event["data"] == str(event["version"])
+                stored[event["stream"]].append(event["data"])
+            for text in [reply.text for reply in answers if not isinstance(reply, list)]:
+                found = re.match("stream=(.{36}) expected=([0-9]+) actual=([0-9]+): ", text)
+                assert found is not None, text
+                stream, expected, actual = found[1], int(found[2]), int(found[3])
+                assert lengths[stream] <= actual <= len(stored[stream])
+                assert actual != expected
+        server.clock.advance(1)
+        server.commit()
+        for stream, datas in stored.items():
+            assert sorted(datas, key=int) == [str(version) for version in range(server.store.stream_length(stream))]
