@@ -15,6 +15,7 @@ from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.searches import Searches
 from eventflowdb.service.tails import Tails
+from eventflowdb.service.turns import StagingTurn
 from eventflowdb.storage.batch import Outcome, Write
 from eventflowdb.storage.consumers import (
     Lag,
@@ -32,9 +33,10 @@ from eventflowdb.storage.lmdb_store import Chunk, LmdbStore, Span
 
 
 class Writer(Freshness, Protocol):
-    """What appends (GroupCommitWriter, or what refuses to)."""
+    """What appends (GroupCommitWriter, or what refuses to). turn: the commit thread's, while it stages a batch."""
 
     commits: Commits
+    turn: StagingTurn
 
     def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
         """Queue a write; see GroupCommitWriter.append."""
@@ -45,6 +47,7 @@ class NoWriter:
 
     def __init__(self) -> None:
         self.commits = Commits()
+        self.turn = StagingTurn()
         self.is_stale = False
         self.others = 0
 
@@ -79,6 +82,11 @@ class Database:
     def commits(self) -> Commits:
         """How the commits have gone."""
         return self._writer.commits
+
+    @property
+    def turn(self) -> StagingTurn:
+        """When whoever carries out requests has to stand back."""
+        return self._writer.turn
 
     @property
     def freshness(self) -> Freshness:

@@ -70,6 +70,7 @@ class Dispatcher:
         self._statistics = statistics
         self._seconds = seconds
         self._freshness = database.freshness
+        self._turn = database.turn
         self._authenticated_limits = authenticated(request_bytes_max)
         self._monitors = clients.monitors
         self._commands: dict[bytes, _Command] = {}
@@ -141,6 +142,8 @@ class Dispatcher:
         session.last_command = command.name
         if not command.is_append:
             self._freshness.others += 1
+            if self._turn.is_unnoticed:
+                self._turn.stand_back()
         if self._monitors:
             self._show_monitors(session, command.spec, request)
         return self._respond(session, command, request, began)

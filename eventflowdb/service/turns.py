@@ -2,7 +2,8 @@
 
 py-lmdb lets go of the interpreter lock at every call and every element. While the reactor's thread wants the lock,
 each of these can cost the commit thread a switch to it and back, and a batch that takes 0.3 ms to stage takes 2. The
-reactor would wait for its outcome anyway, so it waits at once, and goes on while the commit is flushed to the disk.
+lock lets only one of them run anyway, so whoever has the next request carried out stands back before, once a batch, and
+goes on while the commit is flushed to the disk.
 """
 
 from threading import Lock

@@ -113,7 +113,7 @@ class GroupCommitWriter:
         self._is_committing = False
         self._failure: StorageFailed | None = None
         self._idle_waiters: list[Deferred[None]] = []
-        self._turn = StagingTurn()
+        self.turn = StagingTurn()
         self.is_stale = False
         self._eager_until = 0.0
         self._is_showing = False
@@ -128,8 +128,8 @@ class GroupCommitWriter:
             settle(self._failure)
             return
         self._waiting.append((write, settle))
-        if self._turn.is_unnoticed:
-            self._turn.stand_back()
+        if self.turn.is_unnoticed:
+            self.turn.stand_back()
         if not self._is_committing:
             self._is_committing = True
             self._soon(self._begin)
@@ -177,11 +177,11 @@ class GroupCommitWriter:
     def _commit_elsewhere(self) -> None:
         """On the commit thread."""
         batch = self._take_batch()
-        self._turn.begin()
+        self.turn.begin()
         try:
-            outcomes, seconds = self._commit(batch, self._turn.end)
+            outcomes, seconds = self._commit(batch, self.turn.end)
         finally:
-            self._turn.end()
+            self.turn.end()
         self._reactor.callFromThread(self._settle, batch, outcomes, seconds, self._store.has_deferred)
 
     def _may_defer(self, writes: Sequence[Write], now: float) -> bool:

@@ -40,6 +40,18 @@ def ask(connection: Connection, *words: str | bytes) -> Any:
     return reply
 
 
+@pytest.mark.parametrize("sent", [request("PING"), request("GET", json.dumps({"stream": STREAM})), add(STREAM, 0, "x")])
+def test_whoever_carries_out_a_request_stands_back_while_a_batch_is_staged(
+    server: SteppedServer, connection: Connection, sent: bytes
+) -> None:
+    server.writer.turn.begin()
+    connection.send(sent)
+    assert not server.writer.turn.is_unnoticed
+    server.writer.turn.end()
+    server.finish()
+    assert len(read_replies(connection.take())) == 1
+
+
 # Who may ask.
 
 
