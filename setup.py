@@ -9,14 +9,16 @@ from setuptools import Extension, find_packages, setup
 HERE = Path(__file__).parent
 COMPILED = {
     "eventflowdb": ("ids",),
+    "eventflowdb/commands": ("arguments",),
     "eventflowdb/wire": ("inline", "integers", "links", "replies", "requests", "values"),
     "eventflowdb/storage": (
         *("batch", "changes", "checksum", "conditions", "consumers", "id_lists", "journal", "lmdb_store", "queries"),
         *("records", "requests", "searches", "selection", "settling", "tip", "transactions"),
     ),
     "eventflowdb/service": (
-        *("conversation", "dispatch", "forwarding", "groups", "inline", "outbox", "pages", "recent", "records"),
-        *("reply", "responders", "session", "statistics", "waits", "window", "writer"),
+        *("appends", "budget", "commits", "contention", "conversation", "database", "dispatch", "forwarding", "fronts"),
+        *("groups", "handshake", "inline", "outbox", "pages", "reads", "recent", "records", "reply", "responders"),
+        *("session", "statistics", "turns", "waits", "window", "writer"),
     ),
 }
 """The modules of the hot path, by folder. With EVENTFLOWDB_COMPILE=1 mypyc makes extensions of them, which behave the

@@ -1,4 +1,4 @@
-"""The JSON arguments: their shapes, and the checks that a shape cannot say.
+"""The JSON arguments: how they are decoded, and the checks that a shape cannot say.
 
 msgspec decodes and checks in one pass. What it cannot see is a repeated field, since the last one wins. Two things
 show it, both exact. msgspec writes the shortest JSON there is of a value: a text of that length, which is what most
@@ -8,12 +8,24 @@ the decoded value, and the number of unescaped quotes in the text is twice that,
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 
 from eventflowdb.commands.explain import explain_rejection, find_repeated_field, shortened
+from eventflowdb.commands.shapes import (
+    AddArgument,
+    AddManyArgument,
+    CheckpointArgument,
+    EventArgument,
+    GetAllArgument,
+    GetArgument,
+    LogRead,
+    Optional,
+    StreamRead,
+    UnlessArgument,
+)
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.events import ANY, EXISTS, Append, Checkpoint, ExpectedVersion, NewEvent, StreamAppend, Unless
 from eventflowdb.ids import ULID_BYTES, find_stream_id, find_ulid_bytes
@@ -22,7 +34,6 @@ from eventflowdb.limits import (
     EVENT_TAGS_MAX,
     EVENT_TYPE_BYTES_MAX,
     GETALL_LIMIT_DEFAULT,
-    INTEGER_MAX,
     REQUEST_ID_BYTES_MAX,
     TAG_BYTES_MAX,
     UNLESS_ITEMS_MAX,
@@ -30,105 +41,9 @@ from eventflowdb.limits import (
     WAIT_MS_MAX,
 )
 
-Integer = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
-Optional = UnsetType | None
-"""Absent, or null, which means absent."""
 _MEMBER_NAME = re.compile(rf"[A-Za-z0-9._:-]{{1,{CONSUMER_NAME_BYTES_MAX}}}")
 _SHORT_TYPE_CHARACTERS_MAX = EVENT_TYPE_BYTES_MAX // 4
 """A type of so many characters is short enough whatever they are."""
-
-
-class EventArgument(msgspec.Struct, forbid_unknown_fields=True):
-    """One event of an ADD or ADDMANY."""
-
-    type: str
-    data: str
-    metadata: str | Optional = UNSET
-    causation_id: str | Optional = UNSET
-    correlation_id: str | Optional = UNSET
-    tags: list[str] | Optional = UNSET
-
-
-class UnlessArgument(msgspec.Struct, forbid_unknown_fields=True):
-    """What must not be in the log: one item of `unless`."""
-
-    types: list[str] | Optional = UNSET
-    tags: list[str] | Optional = UNSET
-    after: str | Optional = UNSET
-
-
-class CheckpointArgument(msgspec.Struct, forbid_unknown_fields=True):
-    """The event of a consumer that an append acks."""
-
-    consumer: str
-    member: str
-    id: str
-
-
-class AddArgument(msgspec.Struct, forbid_unknown_fields=True):
-    """What ADD takes."""
-
-    stream: str
-    version: Integer | str
-    events: list[EventArgument]
-    unless: UnlessArgument | list[UnlessArgument] | Optional = UNSET
-    request_id: str | Optional = UNSET
-    checkpoint: CheckpointArgument | Optional = UNSET
-
-
-class StreamAppendArgument(msgspec.Struct, forbid_unknown_fields=True):
-    """One stream of an ADDMANY; without events it is a check alone."""
-
-    stream: str
-    version: Integer | str
-    events: list[EventArgument] | Optional = UNSET
-
-
-class AddManyArgument(msgspec.Struct, forbid_unknown_fields=True):
-    """What ADDMANY takes."""
-
-    appends: list[StreamAppendArgument]
-    unless: UnlessArgument | list[UnlessArgument] | Optional = UNSET
-    request_id: str | Optional = UNSET
-    checkpoint: CheckpointArgument | Optional = UNSET
-
-
-class GetArgument(msgspec.Struct, forbid_unknown_fields=True):
-    """What GET takes."""
-
-    stream: str
-    version: Integer | Optional = UNSET
-    limit: Integer | Optional = UNSET
-    wait_ms: Integer | Optional = UNSET
-
-
-class GetAllArgument(msgspec.Struct, forbid_unknown_fields=True):
-    """What GETALL takes."""
-
-    offset: str | Optional = UNSET
-    after: str | Optional = UNSET
-    limit: Integer | Optional = UNSET
-    wait_ms: Integer | Optional = UNSET
-
-
-class StreamRead(msgspec.Struct, frozen=True):
-    """A checked GET: skip `version` events, then at most `limit` (None: all); where there are none, wait so long."""
-
-    stream: str
-    version: int
-    limit: int | None
-    wait_ms: int = 0
-
-
-class LogRead(msgspec.Struct, frozen=True):
-    """A checked GETALL: from the first id not below `start` (16 bytes) on, at most `limit` events.
-
-    wait_ms: how long to wait where there are none.
-    """
-
-    start: bytes
-    limit: int
-    wait_ms: int = 0
 
 
 _LARGEST_ID = b"\xff" * ULID_BYTES

@@ -7,8 +7,6 @@ from msgspec import UNSET
 
 from eventflowdb.commands.arguments import (
     ArgumentDecoder,
-    Integer,
-    Optional,
     check_length,
     check_member_name,
     check_stream_id,
@@ -19,6 +17,7 @@ from eventflowdb.commands.arguments import (
 )
 from eventflowdb.commands.explain import shortened
 from eventflowdb.commands.filters import TermsArgument, check_terms
+from eventflowdb.commands.shapes import Integer, Optional
 from eventflowdb.consumers import BEGINNING, ConsumerOptions
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.limits import (

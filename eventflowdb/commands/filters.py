@@ -8,10 +8,6 @@ from msgspec import UNSET
 from eventflowdb.commands import arguments
 from eventflowdb.commands.arguments import (
     ArgumentDecoder,
-    Integer,
-    LogRead,
-    Optional,
-    StreamRead,
     check_length,
     check_stream_id,
     check_tags,
@@ -21,6 +17,7 @@ from eventflowdb.commands.arguments import (
     given,
 )
 from eventflowdb.commands.explain import shortened
+from eventflowdb.commands.shapes import GetAllArgument, GetArgument, Integer, LogRead, Optional, StreamRead
 from eventflowdb.commands.times import find_microseconds
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.ids import id_after
@@ -263,10 +260,10 @@ def _check_limit(field: int | Optional, default: int, largest: int) -> int:
     return limit
 
 
-GET: ArgumentDecoder[arguments.GetArgument, StreamRead | FilteredRead] = arguments.GET.or_else(
+GET: ArgumentDecoder[GetArgument, StreamRead | FilteredRead] = arguments.GET.or_else(
     ArgumentDecoder(FilteredGetArgument, _check_filtered_get, count_field_strings).decode
 )
-GETALL: ArgumentDecoder[arguments.GetAllArgument, LogRead | FilteredRead] = arguments.GETALL.or_else(
+GETALL: ArgumentDecoder[GetAllArgument, LogRead | FilteredRead] = arguments.GETALL.or_else(
     ArgumentDecoder(FilteredGetAllArgument, _check_filtered_get_all, count_field_strings).decode
 )
 EVENT: ArgumentDecoder[EventArgument, bytes] = ArgumentDecoder(EventArgument, _check_event, count_field_strings)

@@ -3,15 +3,9 @@
 import msgspec
 from msgspec import UNSET
 
-from eventflowdb.commands.arguments import (
-    ArgumentDecoder,
-    Integer,
-    Optional,
-    check_stream_id,
-    count_field_strings,
-    given,
-)
+from eventflowdb.commands.arguments import ArgumentDecoder, check_stream_id, count_field_strings, given
 from eventflowdb.commands.filters import SelectionArgument, check_selection
+from eventflowdb.commands.shapes import Integer, Optional
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.queries import Query
 

@@ -8,8 +8,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from eventflowdb import __version__
-from eventflowdb.commands.arguments import EVERYTHING, LogRead, StreamRead
+from eventflowdb.commands.arguments import EVERYTHING
 from eventflowdb.commands.filters import FilteredRead
+from eventflowdb.commands.shapes import LogRead, StreamRead
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
 from eventflowdb.limits import RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX

@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eventflowdb.commands.arguments import LogRead, StreamRead
 from eventflowdb.commands.filters import FilteredRead
+from eventflowdb.commands.shapes import LogRead, StreamRead
 from eventflowdb.errors import TryAgain
 from eventflowdb.ids import id_after
 from eventflowdb.limits import SHARED_LOOKS_MAX

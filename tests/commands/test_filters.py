@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from eventflowdb.commands.arguments import LogRead, StreamRead
 from eventflowdb.commands.filters import FilteredRead, StreamsRead, TypesRead
+from eventflowdb.commands.shapes import LogRead, StreamRead
 from eventflowdb.commands.times import find_microseconds
 from eventflowdb.queries import Query
 from eventflowdb.storage.records import rfc3339

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.commands.arguments import EVERYTHING, LogRead, StreamRead
+from eventflowdb.commands.arguments import EVERYTHING
+from eventflowdb.commands.shapes import LogRead, StreamRead
 from eventflowdb.commands.subscriptions import SUBSCRIBE, SubscriptionQuery
 from eventflowdb.events import ANY, EXISTS, Append, ExpectedVersion, NewEvent, StreamAppend, Unless
 from eventflowdb.queries import Query
