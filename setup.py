@@ -16,9 +16,9 @@ COMPILED = {
         *("records", "requests", "searches", "selection", "settling", "tip", "transactions"),
     ),
     "eventflowdb/service": (
-        *("appends", "budget", "commits", "contention", "conversation", "database", "dispatch", "forwarding", "fronts"),
-        *("groups", "handshake", "inline", "outbox", "pages", "reads", "recent", "records", "reply", "responders"),
-        *("session", "statistics", "turns", "waits", "window", "writer"),
+        *("appends", "budget", "commits", "contention", "conversation", "dispatch", "forwarding", "fronts", "groups"),
+        *("handshake", "inline", "outbox", "pages", "recent", "records", "reply", "responders", "session"),
+        *("statistics", "turns", "waits", "window", "writer"),
     ),
 }
 """The modules of the hot path, by folder. With EVENTFLOWDB_COMPILE=1 mypyc makes extensions of them, which behave the

@@ -71,8 +71,7 @@ class InflightBudget:
     def wait(self, holder: Holder) -> None:
         """Tell this one when there is room."""
         self._waiting[holder] = None
-        if self._relief is None:
-            self._relief = self._clock.callLater(OVERLOAD_SECONDS_MAX, self._relieve)
+        self._see_to_relief()
 
     def forget(self, holder: Holder) -> None:
         """This one is gone."""
@@ -98,5 +97,9 @@ class InflightBudget:
                 break
             holder.give_up_request(error)
         # One that was woken may have filled the budget again, and waits already.
-        if self._waiting and self._relief is None:
+        if self._waiting:
+            self._see_to_relief()
+
+    def _see_to_relief(self) -> None:
+        if self._relief is None:
             self._relief = self._clock.callLater(OVERLOAD_SECONDS_MAX, self._relieve)

@@ -254,7 +254,7 @@ def test_an_append_that_meets_a_fault_is_answered_and_so_are_those_behind_it(
     core: CoreEnd, monkeypatch: pytest.MonkeyPatch, faults: LoggedFaults
 ) -> None:
     with monkeypatch.context() as patches:
-        patches.setattr(core.fronts.appends, "append", lambda append, settle: 1 // 0)
+        patches.setattr(core.server.database, "append", lambda append, settle: 1 // 0)
         core.append((1, add(0)))
     core.append((2, add(0)))
     core.server.commit()
