@@ -5,6 +5,7 @@ and the listening socket are taken there and live on in the child; the LMDB envi
 fork, is looked at and closed there, and opened in `startService`.
 """
 
+import gc
 import os
 import socket
 import time
@@ -168,6 +169,8 @@ class EventflowService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     def _begin(self) -> None:
+        # What the start has made stays, and a garbage collection that looks at all of it stops everybody for 50 ms.
+        gc.freeze()
         self._commit_thread.start()
         self._checkpoint_thread.start()
         self._read_threads.start()

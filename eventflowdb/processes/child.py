@@ -1,5 +1,6 @@
 """What the core and the fronts have in common: how they begin, hear of their supervisor, log, and end."""
 
+import gc
 import signal
 import socket
 import sys
@@ -108,6 +109,8 @@ class Child:
             self._log.failure("it cannot start")
             self._give_up(repr(error))
             return
+        # As in tap.py.
+        gc.freeze()
         threading.Thread(target=self._listen, name="eventflowdb supervisor", daemon=True).start()
 
     def _give_up(self, why: str) -> None:

@@ -51,6 +51,35 @@ def test_server_runs_without_uvloop(start_server: StartServer, without_uvloop: d
     assert "uvloop" not in server.output
 
 
+TELL_FREEZES = """
+import gc, os
+
+freeze = gc.freeze
+
+def freeze_and_tell():
+    freeze()
+    with open(os.environ["FROZEN"], "a", encoding="ascii") as file:
+        file.write(f"{os.getpid()} {gc.get_freeze_count()}\\n")
+
+gc.freeze = freeze_and_tell
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_garbage_collection_looks_at_what_the_start_has_made(
+    start_server: StartServer, tmp_path: Path, workers: int
+) -> None:
+    """Each process that serves has put it apart, once; or every client waits whenever all of it is looked at."""
+    (tmp_path / "sitecustomize.py").write_text(TELL_FREEZES, encoding="ascii")
+    told = tmp_path / "frozen"
+    told.touch()
+    start_server(WORKERS=str(workers), PYTHONPATH=str(tmp_path), FROZEN=str(told))
+    wait_until(lambda: len(told.read_text(encoding="ascii").splitlines()) == (workers + 1 if workers else 1))
+    frozen = {pid: int(count) for pid, count in map(str.split, told.read_text(encoding="ascii").splitlines())}
+    assert len(frozen) == (workers + 1 if workers else 1)
+    assert all(count > 10_000 for count in frozen.values())
+
+
 def test_uvloop_is_refused_where_it_is_absent(start_server: StartServer, without_uvloop: dict[str, str]) -> None:
     server = start_server("--reactor=uvloop", **without_uvloop)
     assert server.wait() == 1
