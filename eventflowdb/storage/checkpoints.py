@@ -73,6 +73,9 @@ class Checkpoints:
         try:
             checkpoints = cls(environment, journal)
             checkpoints._repeat(folder)
+            # The generation that begins counts on the records that were found, and until it is complete it is they that
+            # a power loss would have the next start begin with.
+            journal.flush_found()
             # So what was made again is on the disk before the journal forgets it.
             environment.flush()
             checkpoints.begin()

@@ -246,6 +246,11 @@ class Journal:
         """Have what was written on the disk. OSError: nobody knows whether it is."""
         self._active.flush()
 
+    def flush_found(self) -> None:
+        """Have on the disk what `records` gave: whoever wrote it may have been killed before the flush. OSError."""
+        for file in self._files:
+            file.flush()
+
     def take_back(self) -> None:
         """Undo the last `write`, whether it failed or not, so that its record does not count. OSError: it may."""
         file, offset = self._active, self._last_offset

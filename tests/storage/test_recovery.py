@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from os import fdatasync
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,40 @@ def read_again(folder: Path) -> list[bytes]:
 def test_a_process_that_is_killed_loses_nothing(database: OpenDatabase, crashed: Path) -> None:
     records = stored(database.store, append_of(STREAM, 0, "a", "b")) + stored(database.store, append_of(OTHER, 0, "c"))
     assert read_again(crash(database, crashed)) == records
+
+
+class PowerFailed(Exception):
+    """Nothing more happens."""
+
+
+def test_a_power_loss_during_the_start_after_a_kill_leaves_a_database(
+    database: OpenDatabase, crashed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed process wrote and never flushed is read by the next start, and may be gone after a power loss."""
+    records = stored(database.store, append_of(STREAM, 0, "a"))
+    flushed = [(database.folder / name).read_bytes() for name in NAMES]
+    records += stored(database.store, append_of(STREAM, 1, "b"))
+    crash(database, crashed)
+    [(name, content)] = [
+        pair for pair in zip(NAMES, flushed, strict=True) if (crashed / pair[0]).read_bytes() != pair[1]
+    ]
+    flushes: list[str] = []
+
+    def flush(descriptor: int) -> None:
+        flushes.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fdatasync(descriptor)
+
+    def fail(journal: Journal, *, is_closed: bool = False) -> None:
+        raise PowerFailed
+
+    with monkeypatch.context() as patches:
+        patches.setattr("os.fdatasync", flush)
+        patches.setattr(Journal, "complete", fail)
+        with pytest.raises(PowerFailed):
+            LmdbStore.open(crashed, map_size=MAP_SIZE)
+    if name not in flushes:
+        (crashed / name).write_bytes(content)
+    assert read_again(crashed) in (records, records[:1])
 
 
 def test_what_no_read_saw_yet_is_there_after_a_crash(database: OpenDatabase, crashed: Path) -> None:
