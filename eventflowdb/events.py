@@ -59,6 +59,14 @@ class StreamAppend(msgspec.Struct, frozen=True):
     events: list[NewEvent]
 
 
+class Collision(msgspec.Struct, frozen=True):
+    """An append was refused, since its stream holds another number of events than it expected."""
+
+    stream: str
+    expected: int | str
+    actual: int
+
+
 class Unless(msgspec.Struct, frozen=True, omit_defaults=True):
     """What must not be in the log: an event after `after` of one of the types, if given, that carries all of the tags.
 

@@ -30,7 +30,7 @@ INLINE_READ_SECONDS_MAX = 0.002
 INLINE_READ_PAUSE_SECONDS = 1.0
 READ_THREADS_MAX = 4
 RECENT_REPLIES_BYTES_MAX = 16 * MIB
-"""Replies to GETs of short streams are kept up to so much, for those who read the same again."""
+"""Replies to GETs of the first events of streams are kept up to so much, for those who read the same again."""
 RECENT_ENDS_BYTES_MAX = 1 * MIB
 """And so much of replies to those who had read the beginning before."""
 CONTENDED_STREAMS_MAX = 1024
@@ -177,6 +177,8 @@ SLOWLOG_ENTRIES_MAX = 128
 # Several processes.
 WORKERS_MAX = 16
 """Each reads with up to five threads, and LMDB has 126 places for readers."""
+LINK_ITEMS_BYTES_MAX = 1 * MIB
+"""A frame of appends or of outcomes is closed when it has so much, so that the other end begins on it."""
 ABANDONED_LOOK_SECONDS = 1.0
 """So often a front looks whether the client of a VERIFY is still there."""
 ASK_SECONDS_MAX = 1.0

@@ -22,6 +22,7 @@ from eventflowdb.processes.child import Reports
 from eventflowdb.processes.control import Ready, Start
 from eventflowdb.service.assembly import assemble
 from eventflowdb.service.budget import InflightBudget
+from eventflowdb.service.contention import Contention
 from eventflowdb.service.database import Database, NoWriter
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.everyone import FRONT_COMMANDS, Everyone
@@ -69,7 +70,7 @@ class Front:
         budget = InflightBudget(budget_bytes, reactor, CONNECTION_UNTAKEN_BYTES_MAX)
         everyone = Everyone(start.index, settings.workers, clients, outbox, notices)
         clients.on_monitor_lost = everyone.monitors_changed
-        core = CoreLink(outbox, reactor, everyone.take, self._core_lost)
+        core = CoreLink(outbox, reactor, Contention(database), everyone.take, self._core_lost)
         self._dispatcher = assemble(
             settings,
             database,

@@ -15,6 +15,11 @@ class Appends:
         self._database = database
         self._consumers = consumers
 
+    def stand_back(self) -> None:
+        """Let the commit thread stage its batch first; see StagingTurn."""
+        if self._database.turn.is_unnoticed:
+            self._database.turn.stand_back()
+
     def append(self, append: Append, settle: Callable[[Outcome], None]) -> None:
         """Queue an append; `settle` is called once, with its outcome."""
         queue = self._database.append if append.checkpoint is None else self._consumers.append

@@ -2,47 +2,62 @@
 
 Where many write to one stream, most have seen a version that is past, and each of their appends would take its place in
 a batch to hear that. A stream never shrinks; so an append that expects fewer events than it is known to have had is
-refused, whatever comes meanwhile. What the refusal says is read from the index, as any read would.
+refused, whatever comes meanwhile. What the refusal says is read from the index, as any read would. It is a short cut:
+where anything is in doubt the append is tried.
 """
 
-from eventflowdb.errors import WrongExpectedVersion
+from eventflowdb.errors import EventflowError, WrongExpectedVersion
 from eventflowdb.events import Append
 from eventflowdb.limits import CONTENDED_STREAMS_MAX
 from eventflowdb.service.database import Database
 from eventflowdb.service.records import stream_of, version_of
-from eventflowdb.storage.batch import Outcome
+from eventflowdb.service.session import Session
 
 
 class Contention:
-    """What one server knows of it, on the reactor's thread."""
+    """What one process that talks to clients knows of it, on the reactor's thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lengths: dict[str, int] = {}
         """By stream that an append was refused on lately: so many events it holds at least."""
 
-    def find_refusal(self, append: Append) -> WrongExpectedVersion | None:
-        """Why an append cannot succeed, where that is known and seen by reads; else None, and it has to be tried."""
+    def require_possible(self, session: Session, append: Append) -> None:
+        """WrongExpectedVersion where it is known, and seen by reads, that an append cannot succeed."""
         if not self._lengths or append.request_id is not None or append.checkpoint is not None:
-            return None
+            return
         # Of several parts the first that fails is told of, and most have one.
         part = append.parts[0]
         stream, expected = part.stream, part.expected_version
         known = self._lengths.get(stream)
-        if known is None or isinstance(expected, str) or expected >= known or self._database.freshness.is_stale:
-            return None
-        actual = self._database.find_stream_length(stream)
-        return None if actual is None or actual <= expected else WrongExpectedVersion.of(stream, expected, actual)
+        if known is None or isinstance(expected, str) or expected >= known:
+            return
+        freshness = self._database.freshness
+        # Behind an append of its own that is under way it is tried, since it may have to see that.
+        if freshness.is_stale or (session.peer is not None and session.peer.is_waiting):
+            return
+        actual = self._find_length(stream)
+        if actual is not None and actual > expected:
+            # It waits for nothing, as a read does not.
+            freshness.others += 1
+            raise WrongExpectedVersion.of(stream, expected, actual)
 
-    def learn(self, outcome: Outcome) -> None:
-        """Learn from what became of an append."""
+    def learn_stored(self, records: list[bytes]) -> None:
+        """These were stored."""
+        if self._lengths and records:
+            stream = stream_of(records[-1])
+            if stream in self._lengths:
+                self._lengths[stream] = max(self._lengths[stream], version_of(records[-1]) + 1)
+
+    def learn_refused(self, stream: str, actual: int) -> None:
+        """An append was refused, as the stream holds so many events."""
         lengths = self._lengths
-        if isinstance(outcome, list):
-            if lengths and outcome:
-                stream = stream_of(outcome[-1])
-                if stream in lengths:
-                    lengths[stream] = max(lengths[stream], version_of(outcome[-1]) + 1)
-        elif isinstance(outcome, WrongExpectedVersion) and outcome.stream is not None and outcome.actual is not None:
-            lengths[outcome.stream] = max(lengths.pop(outcome.stream, 0), outcome.actual)
-            if len(lengths) > CONTENDED_STREAMS_MAX:
-                del lengths[next(iter(lengths))]
+        lengths[stream] = max(lengths.pop(stream, 0), actual)
+        if len(lengths) > CONTENDED_STREAMS_MAX:
+            del lengths[next(iter(lengths))]
+
+    def _find_length(self, stream: str) -> int | None:
+        try:
+            return self._database.find_stream_length(stream)
+        except EventflowError:
+            return None

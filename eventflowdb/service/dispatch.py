@@ -140,10 +140,10 @@ class Dispatcher:
             except EventflowError as refusal:
                 return self.refuse(refusal)
         session.last_command = command.name
+        if self._turn.is_unnoticed:
+            self._turn.stand_back()
         if not command.is_append:
             self._freshness.others += 1
-            if self._turn.is_unnoticed:
-                self._turn.stand_back()
         if self._monitors:
             self._show_monitors(session, command.spec, request)
         return self._respond(session, command, request, began)

@@ -14,13 +14,15 @@ from itertools import count
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from eventflowdb.errors import WrongExpectedVersion
 from eventflowdb.events import Append
 from eventflowdb.limits import ABANDONED_LOOK_SECONDS
+from eventflowdb.service.contention import Contention
 from eventflowdb.service.outbox import Outbox
 from eventflowdb.service.reply import BlockedReply, LongReply, PendingReply, Reply
 from eventflowdb.service.session import Session
 from eventflowdb.wire import links, replies
-from eventflowdb.wire.links import Frame, FrameReader
+from eventflowdb.wire.links import Frame, FrameReader, Outcome
 
 Words = Sequence[bytes]
 
@@ -48,7 +50,8 @@ class ForwardedWait(BlockedReply):
 class CoreLink:
     """A front's end of the link, on the reactor's thread.
 
-    on_frame: told of what is no answer to a request; on_lost: told when the core is gone.
+    contention: of the streams that its clients append to; on_frame: told of what is no answer to a request; on_lost:
+    told when the core is gone.
     """
 
     _log = Logger()
@@ -57,11 +60,13 @@ class CoreLink:
         self,
         outbox: Outbox,
         clock: IReactorTime,
+        contention: Contention,
         on_frame: Callable[[Frame], None],
         on_lost: Callable[[], None],
     ) -> None:
         self.outbox = outbox
         self._clock = clock
+        self._contention = contention
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._reader = FrameReader()
@@ -70,11 +75,12 @@ class CoreLink:
 
     # Responders.
 
-    def append(self, _session: Session, append: Append) -> Reply:
+    def append(self, session: Session, append: Append) -> Reply:
         """ADD, ADDMANY."""
+        self._contention.require_possible(session, append)
         number = next(self._numbers)
         reply = self._pending[number] = PendingReply()
-        self.outbox.gather(links.APPENDS, number, append)
+        self.outbox.gather(links.APPENDS, number, append, append.size_bytes)
         return reply
 
     def settle(self, session: Session, words: Words) -> Reply:
@@ -111,7 +117,7 @@ class CoreLink:
         for frame in self._reader.feed(data):
             if frame.kind == links.OUTCOMES:
                 for number, outcome in links.decode_outcomes(frame.body):
-                    self._settle(number, replies.bulk_array(outcome) if isinstance(outcome, list) else outcome)
+                    self._settle(number, self._outcome_reply(outcome))
             elif frame.kind == links.ANSWER:
                 self._settle(frame.number, frame.body)
             else:
@@ -129,6 +135,15 @@ class CoreLink:
         self._pending[number] = reply
         self.outbox.put(links.encode_request(number, session.protocol, words))
         return reply
+
+    def _outcome_reply(self, outcome: Outcome) -> bytes:
+        if isinstance(outcome, list):
+            self._contention.learn_stored(outcome)
+            return replies.bulk_array(outcome)
+        if isinstance(outcome, bytes):
+            return outcome
+        self._contention.learn_refused(outcome.stream, outcome.actual)
+        return replies.error(WrongExpectedVersion.of(outcome.stream, outcome.expected, outcome.actual))
 
     def _settle(self, number: int, value: bytes) -> None:
         reply = self._pending.pop(number)

@@ -17,8 +17,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eventflowdb.errors import EventflowError
-from eventflowdb.events import Append
+from eventflowdb.errors import EventflowError, WrongExpectedVersion
+from eventflowdb.events import Append, Collision
 from eventflowdb.limits import ASK_SECONDS_MAX
 from eventflowdb.service.appends import Appends
 from eventflowdb.service.dispatch import Dispatcher
@@ -199,6 +199,7 @@ class FrontLink:
         """Bytes have come."""
         for frame in self._reader.feed(data):
             if frame.kind == links.APPENDS:
+                self._fronts.appends.stand_back()
                 for number, append in links.decode_appends(frame.body):
                     self._append(number, append)
             elif frame.kind == links.REQUEST:
@@ -230,10 +231,14 @@ class FrontLink:
             self._appended(number, error_of(Failure(), self._log, "an append failed"))
 
     def _appended(self, number: int, outcome: Outcome) -> None:
-        if isinstance(outcome, EventflowError):
+        if isinstance(outcome, WrongExpectedVersion) and outcome.stream is not None and outcome.actual is not None:
+            collision = Collision(outcome.stream, outcome.expected or 0, outcome.actual)
+            self.outbox.gather(links.OUTCOMES, number, collision)
+        elif isinstance(outcome, EventflowError):
             self.outbox.gather(links.OUTCOMES, number, replies.error(outcome))
         else:
-            self.outbox.gather(links.OUTCOMES, number, outcome)
+            size_bytes = sum(map(len, outcome)) if isinstance(outcome, list) else 0
+            self.outbox.gather(links.OUTCOMES, number, outcome, size_bytes)
 
     def _run(self, frame: Frame) -> None:
         protocol, words = links.decode_request(frame.body)

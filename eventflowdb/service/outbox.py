@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from eventflowdb.limits import LINK_ITEMS_BYTES_MAX
 from eventflowdb.wire import links
 
 Soon = Callable[[Callable[[], None]], object]
@@ -17,6 +18,7 @@ class Outbox:
         self._items: list[tuple[int, object]] = []
         """What is gathered for a frame behind them, all of one kind."""
         self._kind = 0
+        self._items_bytes = 0
         self._send: Callable[[bytes], None] | None = None
         self._is_closed = False
 
@@ -39,8 +41,8 @@ class Outbox:
         self._end_items()
         self._frames.append(frame)
 
-    def gather(self, kind: int, number: int, item: object) -> None:
-        """Send a numbered item at the end of this turn, in one frame with those of its kind beside it."""
+    def gather(self, kind: int, number: int, item: object, size_bytes: int = 0) -> None:
+        """Send a numbered item at the end of this turn, in a frame with others of its kind, but not in a large one."""
         if self._is_closed:
             return
         if not (self._frames or self._items):
@@ -49,6 +51,9 @@ class Outbox:
             self._end_items()
             self._kind = kind
         self._items.append((number, item))
+        self._items_bytes += size_bytes
+        if self._items_bytes > LINK_ITEMS_BYTES_MAX:
+            self._end_items()
 
     def flush_behind(self, frame: bytes) -> None:
         """Send a frame now, and behind it what has waited for the end of the turn."""
@@ -68,5 +73,5 @@ class Outbox:
 
     def _end_items(self) -> None:
         if self._items:
-            items, self._items = self._items, []
+            items, self._items, self._items_bytes = self._items, [], 0
             self._frames.append(links.encode_items(self._kind, items))

@@ -11,6 +11,8 @@ from eventflowdb.service.database import Database
 
 _ENTRY_BYTES = 400
 """What an entry weighs beside its reply."""
+_LARGEST_SHARE = 4
+"""A reply of more than this part of the bound is not kept: it would drive out most of the others."""
 
 
 class RecentReplies:
@@ -37,6 +39,8 @@ class RecentReplies:
 
     def keep(self, stream: str, version: int, limit: int | None, count: int, reply: bytes) -> None:
         """Remember a whole reply of so many events."""
+        if len(reply) + _ENTRY_BYTES > self._bytes_max // _LARGEST_SHARE:
+            return
         key = (stream, version, limit)
         replaced = self._replies.pop(key, None)
         if replaced is not None:

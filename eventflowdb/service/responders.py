@@ -11,7 +11,7 @@ from eventflowdb import __version__
 from eventflowdb.commands.arguments import EVERYTHING
 from eventflowdb.commands.filters import FilteredRead
 from eventflowdb.commands.shapes import LogRead, StreamRead
-from eventflowdb.errors import EventflowError
+from eventflowdb.errors import EventflowError, WrongExpectedVersion
 from eventflowdb.events import Append
 from eventflowdb.limits import RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.appends import Appends
@@ -97,11 +97,7 @@ class Responders:
 
     def add(self, session: Session, append: Append) -> Reply:
         """ADD and ADDMANY: the stored events, when they are on disk."""
-        # Behind an append of its own that is under way it waits, since it may see that.
-        if session.peer is None or not session.peer.is_waiting:
-            refusal = self._contention.find_refusal(append)
-            if refusal is not None:
-                raise refusal
+        self._contention.require_possible(session, append)
         reply = PendingReply()
         self._appends.append(append, lambda outcome: reply.settle(self._add_reply(outcome)))
         return reply
@@ -147,10 +143,12 @@ class Responders:
         return reply
 
     def _add_reply(self, outcome: Outcome) -> bytes:
-        self._contention.learn(outcome)
         if isinstance(outcome, list):
+            self._contention.learn_stored(outcome)
             return replies.bulk_array(outcome)
         assert isinstance(outcome, EventflowError), outcome
+        if isinstance(outcome, WrongExpectedVersion) and outcome.stream is not None and outcome.actual is not None:
+            self._contention.learn_refused(outcome.stream, outcome.actual)
         return replies.error(outcome)
 
     def _failure_reply(self, failure: Failure) -> bytes:

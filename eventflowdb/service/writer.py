@@ -128,8 +128,6 @@ class GroupCommitWriter:
             settle(self._failure)
             return
         self._waiting.append((write, settle))
-        if self.turn.is_unnoticed:
-            self.turn.stand_back()
         if not self._is_committing:
             self._is_committing = True
             self._soon(self._begin)

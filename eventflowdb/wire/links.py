@@ -22,7 +22,8 @@ A frame, integers with the least significant byte first:
     10 SHUTDOWN front to core  0                      nothing; a client asked for the end of the server
     11 APPENDS  front to core  how many               checked appends, MessagePack: [[number of request, Append] ...]
     12 OUTCOMES core to front  how many               what became of them, MessagePack: [[number, outcome] ...]; an
-                                                      outcome is a list of records, or the error as the client gets it
+                                                      outcome is a list of records, a Collision, or any other error as
+                                                      the client gets it
 
 Requests and questions are numbered by whoever sends them, and have nothing to do with each other. Whoever gets the
 outcome of an append can read it: GREW and OUTCOMES are sent after the commit, GREW first.
@@ -34,7 +35,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from eventflowdb.events import Append
+from eventflowdb.events import Append, Collision
 
 REQUEST: Final = 1
 ANSWER: Final = 2
@@ -49,8 +50,9 @@ SHUTDOWN: Final = 10
 APPENDS: Final = 11
 OUTCOMES: Final = 12
 
-Outcome = list[bytes] | bytes
-"""What became of an append: its records, or the error as the client gets it."""
+
+Outcome = list[bytes] | Collision | bytes
+"""What became of an append: its records, or why it was refused, most errors as the client gets them."""
 
 _HEADER = struct.Struct("<IBQ")
 _SIZE = struct.Struct("<I")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventflowdb.errors import WrongExpectedVersion
+from eventflowdb.errors import StorageFailed, WrongExpectedVersion
 from eventflowdb.events import Append
 from eventflowdb.limits import CONTENDED_STREAMS_MAX
 from eventflowdb.service.contention import Contention
@@ -119,15 +119,30 @@ def test_where_reads_do_not_see_everything_it_is_tried() -> None:
         assert reply.text.startswith(refusal(0, 2))
 
 
-def test_streams_are_remembered_up_to_a_bound_and_the_oldest_is_forgotten(server: SteppedServer) -> None:
-    contention = Contention(server.database)
+def test_streams_are_remembered_up_to_a_bound_and_the_oldest_is_forgotten(
+    server: SteppedServer, connection: Connection
+) -> None:
+    contention, session = Contention(server.database), connection.session
     server.hold(STREAM, 1)
     late = Append.to_stream(STREAM, 0, [], 0)
-    contention.learn(WrongExpectedVersion.of(STREAM, 0, 1))
+    contention.learn_refused(STREAM, 1)
     for number in range(CONTENDED_STREAMS_MAX):
-        assert contention.find_refusal(late) is not None
-        contention.learn(WrongExpectedVersion.of(f"stream {number}", 0, 1))
-    assert contention.find_refusal(late) is None
+        with pytest.raises(WrongExpectedVersion):
+            contention.require_possible(session, late)
+        contention.learn_refused(f"stream {number}", 1)
+    contention.require_possible(session, late)
+
+
+def test_where_the_length_cannot_be_read_it_is_tried(
+    server: SteppedServer, collided: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(stream: str) -> int:
+        raise StorageFailed("the storage failed: no place for a reader")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(server.database, "find_stream_length", fail)
+        [reply] = run(server, collided, add(STREAM, 0, "x"))
+    assert reply.text.startswith(refusal(0, 2))
 
 
 @settings(deadline=None, max_examples=60)

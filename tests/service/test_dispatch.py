@@ -40,7 +40,15 @@ def ask(connection: Connection, *words: str | bytes) -> Any:
     return reply
 
 
-@pytest.mark.parametrize("sent", [request("PING"), request("GET", json.dumps({"stream": STREAM})), add(STREAM, 0, "x")])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        request("PING"),
+        request("GET", json.dumps({"stream": STREAM})),
+        add(STREAM, 0, "x"),
+        request("ACK", json.dumps({"consumer": "c", "member": "m", "ids": [ZERO_ULID]})),
+    ],
+)
 def test_whoever_carries_out_a_request_stands_back_while_a_batch_is_staged(
     server: SteppedServer, connection: Connection, sent: bytes
 ) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from eventflowdb.events import Append, Checkpoint, NewEvent, StreamAppend
+from eventflowdb.errors import WrongExpectedVersion
+from eventflowdb.events import Append, Checkpoint, Collision, NewEvent, StreamAppend
 from eventflowdb.ids import ZERO_ULID, find_ulid_bytes
-from eventflowdb.limits import ABANDONED_LOOK_SECONDS, ASK_SECONDS_MAX
+from eventflowdb.limits import ABANDONED_LOOK_SECONDS, ASK_SECONDS_MAX, LINK_ITEMS_BYTES_MAX
+from eventflowdb.service.contention import Contention
 from eventflowdb.service.forwarding import CoreLink, ForwardedWait
 from eventflowdb.service.fronts import FrontLink, Fronts
 from eventflowdb.service.notices import Notices
@@ -67,14 +69,15 @@ def session() -> Session:
 
 
 class FrontEnd:
-    """The front's end of a link."""
+    """The front's end of a link; it reads the database of a server whose threads move by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: SteppedServer) -> None:
         self.link = HandLink()
         self.clock = Clock()
         self.frames: list[Frame] = []
         self.losses = 0
-        self.core = CoreLink(self.link.outbox, self.clock, self.frames.append, self._lose)
+        contention = Contention(server.database)
+        self.core = CoreLink(self.link.outbox, self.clock, contention, self.frames.append, self._lose)
         self.core.opened(self.link.send)
 
     def _lose(self) -> None:
@@ -82,9 +85,9 @@ class FrontEnd:
 
 
 @pytest.fixture
-def front() -> FrontEnd:
+def front(server: SteppedServer) -> FrontEnd:
     """A front, and a core that says what the test says."""
-    return FrontEnd()
+    return FrontEnd(server)
 
 
 def test_the_requests_of_a_turn_leave_in_one_write_and_in_order(front: FrontEnd) -> None:
@@ -109,6 +112,29 @@ def test_each_outcome_settles_its_own_append(front: FrontEnd) -> None:
     [one, two] = [number for number, _ in links.decode_appends(frame.body)]
     front.core.received(links.encode_items(links.OUTCOMES, [(two, b"-CONCURRENCY no\r\n"), (one, [b"{}", b"[]"])]))
     assert (first.value, second.value) == (b"*2\r\n$2\r\n{}\r\n$2\r\n[]\r\n", b"-CONCURRENCY no\r\n")
+
+
+def test_an_append_that_is_bound_to_fail_is_refused_by_the_front(front: FrontEnd, server: SteppedServer) -> None:
+    server.hold(STREAM, 2)
+    reply = front.core.append(session(), add(0))
+    assert isinstance(reply, PendingReply)
+    front.link.turn()
+    front.core.received(links.encode_items(links.OUTCOMES, [(1, Collision(STREAM, 0, 1))]))
+    assert isinstance(reply.value, bytes)
+    assert reply.value.startswith(b"-CONCURRENCY stream=%b expected=0 actual=1: " % STREAM.encode())
+    with pytest.raises(WrongExpectedVersion, match="expected=0 actual=2: "):
+        front.core.append(session(), add(0))
+    front.core.append(session(), add(2))
+    [frame] = front.link.turn()
+    assert len(links.decode_appends(frame.body)) == 1
+
+
+def test_a_frame_of_appends_is_closed_before_it_grows_large(front: FrontEnd) -> None:
+    large = Append.to_stream(OTHER, 0, [NewEvent(type="t", data="x" * LINK_ITEMS_BYTES_MAX)], LINK_ITEMS_BYTES_MAX)
+    for append in (add(0), large, large, add(1)):
+        front.core.append(session(), append)
+    found = [links.decode_appends(frame.body) for frame in front.link.turn()]
+    assert found == [[(1, add(0)), (2, large)], [(3, large), (4, add(1))]]
 
 
 def test_each_answer_settles_its_own_request(front: FrontEnd) -> None:
@@ -230,8 +256,7 @@ def test_the_core_tells_outcomes_when_the_commit_is_done_all_in_one_frame(core: 
     found = outcomes_of([frame])
     stored = [record for number in (1, 3) if isinstance(records := found[number], list) for record in records]
     assert [json.loads(record)["version"] for record in stored] == [0, 1]
-    assert isinstance(found[2], bytes)
-    assert found[2].startswith(b"-CONCURRENCY stream=")
+    assert found[2] == Collision(STREAM, 7, 1)
     assert core.links[1].turn() == []
 
 
@@ -340,7 +365,7 @@ def test_shutdown_and_the_last_front_are_told(core: CoreEnd) -> None:
 
 
 def test_what_both_ends_say_fits_together(core: CoreEnd) -> None:
-    front = FrontEnd()
+    front = FrontEnd(core.server)
     notices, watcher = Notices(front.clock), Watcher()
     notices.watch(STREAM, watcher)
     reply = front.core.append(session(), add(0))

@@ -90,6 +90,15 @@ def test_those_who_read_each_new_event_once_drive_out_no_other_replies(
     assert ask(connection, STREAM, None) == records
 
 
+def test_a_large_reply_drives_out_no_others(server: SteppedServer) -> None:
+    recent = RecentReplies(server.database, MIB)
+    recent.keep(STREAM, 0, 1, 1, b"kept")
+    for size in (MIB, 2 * MIB, MIB // 2):
+        recent.keep(OTHER, 0, 1, 1, bytes(size))
+    assert recent.find(STREAM, 0, 1) == b"kept"
+    assert recent.find(OTHER, 0, 1) is None
+
+
 def test_replies_are_kept_up_to_a_bound_and_the_oldest_goes_first(server: SteppedServer) -> None:
     recent = RecentReplies(server.database, 16 * MIB)
     for limit in range(1, 16):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.events import Append, Checkpoint, NewEvent, StreamAppend, Unless
+from eventflowdb.events import Append, Checkpoint, Collision, NewEvent, StreamAppend, Unless
 from eventflowdb.wire import links
 from eventflowdb.wire.links import Frame, FrameReader
 
@@ -97,7 +97,9 @@ def test_appends_come_out_as_they_went_in() -> None:
 
 
 def test_outcomes_come_out_as_they_went_in() -> None:
-    items: list[tuple[int, links.Outcome]] = [(1, [b"{}", b'{"a":1}']), (2, b"-ERR no\r\n"), (3, [])]
+    collisions = [Collision(STREAM, 3, 4), Collision(OTHER, "exists", 0)]
+    outcomes: list[links.Outcome] = [[b"{}", b'{"a":1}'], b"-ERR no\r\n", [], *collisions]
+    items = list(enumerate(outcomes))
     [frame] = FrameReader().feed(links.encode_items(links.OUTCOMES, items))
     assert links.decode_outcomes(frame.body) == items
 
