@@ -4,6 +4,7 @@ The checks speak the text protocol themselves, so that no client library is want
 """
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -65,8 +66,12 @@ class JetStream:
             connection.close()
 
     def _program(self) -> str | None:
-        beside = Path(sys.executable).with_name("nats-server")
-        return self.given or shutil.which("nats-server") or (str(beside) if beside.exists() else None)
+        """Its whole path, since it is started elsewhere."""
+        if self.given:
+            found = shutil.which(self.given)
+        else:
+            found = shutil.which("nats-server") or shutil.which(Path(sys.executable).with_name("nats-server"))
+        return found and os.path.abspath(found)
 
 
 def _is_listening(port: int) -> bool:
