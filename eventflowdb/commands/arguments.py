@@ -18,6 +18,7 @@ from eventflowdb.commands.shapes import (
     AddArgument,
     AddManyArgument,
     CheckpointArgument,
+    ConditionsArgument,
     EventArgument,
     GetAllArgument,
     GetArgument,
@@ -44,8 +45,6 @@ from eventflowdb.limits import (
 _MEMBER_NAME = re.compile(rf"[A-Za-z0-9._:-]{{1,{CONSUMER_NAME_BYTES_MAX}}}")
 _SHORT_TYPE_CHARACTERS_MAX = EVENT_TYPE_BYTES_MAX // 4
 """A type of so many characters is short enough whatever they are."""
-
-
 _LARGEST_ID = b"\xff" * ULID_BYTES
 _BEYOND_ALL_IDS = b"\1" + bytes(ULID_BYTES)
 
@@ -143,7 +142,7 @@ def _count_event_strings(events: Sequence[EventArgument]) -> int:
     return count
 
 
-def _count_condition_strings(value: AddArgument | AddManyArgument) -> int:
+def _count_condition_strings(value: ConditionsArgument) -> int:
     count = 0
     if value.request_id is not UNSET:
         count += 1 if value.request_id is None else 2
@@ -165,8 +164,7 @@ def _count_unless_strings(value: UnlessArgument) -> int:
 
 
 def _check_add(value: AddArgument, size_bytes: int) -> Append:
-    # Here and below calls are spared: this is a tenth of what the server does for most appends.
-    stream, version = find_stream_id(value.stream) or check_stream_id(value.stream), value.version
+    stream, version = check_stream_id(value.stream), value.version
     if isinstance(version, str):
         version = _check_version_word(version, "version")
     if not value.events:
@@ -202,7 +200,7 @@ def _check_version_word(word: str, path: str) -> ExpectedVersion:
     raise InvalidArgument(f'{path}: expected a number of events, "any" or "exists", got {shortened(word)!r}')
 
 
-def _check_conditions(parts: list[StreamAppend], value: AddArgument | AddManyArgument, size_bytes: int) -> Append:
+def _check_conditions(parts: list[StreamAppend], value: ConditionsArgument, size_bytes: int) -> Append:
     request_id = given(value.request_id)
     if request_id is not None:
         check_length(request_id, "request_id", REQUEST_ID_BYTES_MAX)
@@ -299,9 +297,8 @@ def check_length(text: str, path: str, bytes_max: int) -> None:
 
 def _check_get(value: GetArgument, _size_bytes: int) -> StreamRead:
     # An absent field is UNSET, which is false like null and 0.
-    stream = find_stream_id(value.stream) or check_stream_id(value.stream)
-    wait_ms = check_wait_ms(value.wait_ms) if value.wait_ms else 0
-    return StreamRead(stream, value.version or 0, value.limit or None, wait_ms)
+    version, limit = value.version or 0, value.limit or None
+    return StreamRead(check_stream_id(value.stream), version, limit, check_wait_ms(value.wait_ms))
 
 
 def _check_get_all(value: GetAllArgument, _size_bytes: int) -> LogRead:
@@ -325,7 +322,7 @@ def _start(value: GetAllArgument) -> bytes | None:
 
 def check_wait_ms(field: int | Optional) -> int:
     """How long to wait, if that is not too long."""
-    wait_ms = given(field) or 0
+    wait_ms = field or 0
     if wait_ms > WAIT_MS_MAX:
         raise InvalidArgument(f"wait_ms: expected at most {WAIT_MS_MAX} (an hour), got {wait_ms}")
     return wait_ms

@@ -42,15 +42,20 @@ class CheckpointArgument(msgspec.Struct, forbid_unknown_fields=True):
     id: str
 
 
-class AddArgument(msgspec.Struct, forbid_unknown_fields=True):
+class ConditionsArgument(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What ADD and ADDMANY take alike, behind their own fields."""
+
+    unless: UnlessArgument | list[UnlessArgument] | Optional = UNSET
+    request_id: str | Optional = UNSET
+    checkpoint: CheckpointArgument | Optional = UNSET
+
+
+class AddArgument(ConditionsArgument):
     """What ADD takes."""
 
     stream: str
     version: Integer | str
     events: list[EventArgument]
-    unless: UnlessArgument | list[UnlessArgument] | Optional = UNSET
-    request_id: str | Optional = UNSET
-    checkpoint: CheckpointArgument | Optional = UNSET
 
 
 class StreamAppendArgument(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,13 +66,10 @@ class StreamAppendArgument(msgspec.Struct, forbid_unknown_fields=True):
     events: list[EventArgument] | Optional = UNSET
 
 
-class AddManyArgument(msgspec.Struct, forbid_unknown_fields=True):
+class AddManyArgument(ConditionsArgument):
     """What ADDMANY takes."""
 
     appends: list[StreamAppendArgument]
-    unless: UnlessArgument | list[UnlessArgument] | Optional = UNSET
-    request_id: str | Optional = UNSET
-    checkpoint: CheckpointArgument | Optional = UNSET
 
 
 class GetArgument(msgspec.Struct, forbid_unknown_fields=True):
