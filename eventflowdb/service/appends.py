@@ -17,8 +17,7 @@ class Appends:
 
     def stand_back(self) -> None:
         """Let the commit thread stage its batch first; see StagingTurn."""
-        if self._database.turn.is_unnoticed:
-            self._database.turn.stand_back()
+        self._database.turn.stand_back()
 
     def append(self, append: Append, settle: Callable[[Outcome], None]) -> None:
         """Queue an append; `settle` is called once, with its outcome."""

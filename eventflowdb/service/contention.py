@@ -7,11 +7,20 @@ where anything is in doubt the append is tried.
 """
 
 from eventflowdb.errors import EventflowError, WrongExpectedVersion
-from eventflowdb.events import Append
+from eventflowdb.events import Append, Collision
 from eventflowdb.limits import CONTENDED_STREAMS_MAX
 from eventflowdb.service.database import Database
 from eventflowdb.service.records import stream_of, version_of
 from eventflowdb.service.session import Session
+from eventflowdb.storage.batch import Outcome
+
+
+def find_collision(outcome: Outcome) -> Collision | None:
+    """The collision that an append's outcome tells of, if it does."""
+    if not isinstance(outcome, WrongExpectedVersion):
+        return None
+    stream, expected, actual = outcome.stream, outcome.expected, outcome.actual
+    return None if stream is None or expected is None or actual is None else Collision(stream, expected, actual)
 
 
 class Contention:
@@ -49,10 +58,10 @@ class Contention:
             if stream in self._lengths:
                 self._lengths[stream] = max(self._lengths[stream], version_of(records[-1]) + 1)
 
-    def learn_refused(self, stream: str, actual: int) -> None:
-        """An append was refused, as the stream holds so many events."""
-        lengths = self._lengths
-        lengths[stream] = max(lengths.pop(stream, 0), actual)
+    def learn_refused(self, collision: Collision) -> None:
+        """An append was refused."""
+        lengths, stream = self._lengths, collision.stream
+        lengths[stream] = max(lengths.pop(stream, 0), collision.actual)
         if len(lengths) > CONTENDED_STREAMS_MAX:
             del lengths[next(iter(lengths))]
 

@@ -526,6 +526,4 @@ class Conversation:
 
 
 def _weight_bytes(request: Request) -> int:
-    if isinstance(request, DroppedRequest):
-        return 0
-    return len(request[0]) + len(request[1]) if len(request) == 2 else sum([len(word) for word in request])
+    return 0 if isinstance(request, DroppedRequest) else sum(map(len, request))

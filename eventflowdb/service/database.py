@@ -73,8 +73,6 @@ class Database:
         self.tails = Tails(store, reads, notices)
         self._store = store
         self._writer = writer
-        self.append: Callable[[Write, Callable[[Outcome], None]], None] = writer.append
-        """Queue an append or another write; see GroupCommitWriter.append."""
         self._reads = reads
         self._estimates = estimates
 
@@ -92,6 +90,10 @@ class Database:
     def freshness(self) -> Freshness:
         """Whether reads see what was answered."""
         return self._writer
+
+    def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
+        """Queue an append or another write; see GroupCommitWriter.append."""
+        self._writer.append(write, settle)
 
     def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
         """Begin to read a stream; see Reads.open_stream."""

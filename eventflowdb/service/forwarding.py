@@ -142,7 +142,7 @@ class CoreLink:
             return replies.bulk_array(outcome)
         if isinstance(outcome, bytes):
             return outcome
-        self._contention.learn_refused(outcome.stream, outcome.actual)
+        self._contention.learn_refused(outcome)
         return replies.error(WrongExpectedVersion.of(outcome.stream, outcome.expected, outcome.actual))
 
     def _settle(self, number: int, value: bytes) -> None:

@@ -17,10 +17,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from eventflowdb.errors import EventflowError, WrongExpectedVersion
-from eventflowdb.events import Append, Collision
+from eventflowdb.errors import EventflowError
+from eventflowdb.events import Append
 from eventflowdb.limits import ASK_SECONDS_MAX
 from eventflowdb.service.appends import Appends
+from eventflowdb.service.contention import find_collision
 from eventflowdb.service.dispatch import Dispatcher
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.outbox import Outbox
@@ -231,14 +232,13 @@ class FrontLink:
             self._appended(number, error_of(Failure(), self._log, "an append failed"))
 
     def _appended(self, number: int, outcome: Outcome) -> None:
-        if isinstance(outcome, WrongExpectedVersion) and outcome.stream is not None and outcome.actual is not None:
-            collision = Collision(outcome.stream, outcome.expected or 0, outcome.actual)
-            self.outbox.gather(links.OUTCOMES, number, collision)
-        elif isinstance(outcome, EventflowError):
-            self.outbox.gather(links.OUTCOMES, number, replies.error(outcome))
-        else:
-            size_bytes = sum(map(len, outcome)) if isinstance(outcome, list) else 0
-            self.outbox.gather(links.OUTCOMES, number, outcome, size_bytes)
+        item: object = outcome
+        size_bytes = 0
+        if isinstance(outcome, EventflowError):
+            item = find_collision(outcome) or replies.error(outcome)
+        elif isinstance(outcome, list):
+            size_bytes = sum(map(len, outcome))
+        self.outbox.gather(links.OUTCOMES, number, item, size_bytes)
 
     def _run(self, frame: Frame) -> None:
         protocol, words = links.decode_request(frame.body)

@@ -36,8 +36,7 @@ class Outbox:
         """Send a frame at the end of this turn."""
         if self._is_closed:
             return
-        if not (self._frames or self._items):
-            self._soon(self.flush)
+        self._see_to_flush()
         self._end_items()
         self._frames.append(frame)
 
@@ -45,8 +44,7 @@ class Outbox:
         """Send a numbered item at the end of this turn, in a frame with others of its kind, but not in a large one."""
         if self._is_closed:
             return
-        if not (self._frames or self._items):
-            self._soon(self.flush)
+        self._see_to_flush()
         if kind != self._kind:
             self._end_items()
             self._kind = kind
@@ -70,6 +68,10 @@ class Outbox:
         frames, self._frames = self._frames, []
         if frames:
             send(b"".join(frames))
+
+    def _see_to_flush(self) -> None:
+        if not (self._frames or self._items):
+            self._soon(self.flush)
 
     def _end_items(self) -> None:
         if self._items:

@@ -11,11 +11,11 @@ from eventflowdb import __version__
 from eventflowdb.commands.arguments import EVERYTHING
 from eventflowdb.commands.filters import FilteredRead
 from eventflowdb.commands.shapes import LogRead, StreamRead
-from eventflowdb.errors import EventflowError, WrongExpectedVersion
+from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
 from eventflowdb.limits import RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.appends import Appends
-from eventflowdb.service.contention import Contention
+from eventflowdb.service.contention import Contention, find_collision
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
@@ -147,8 +147,9 @@ class Responders:
             self._contention.learn_stored(outcome)
             return replies.bulk_array(outcome)
         assert isinstance(outcome, EventflowError), outcome
-        if isinstance(outcome, WrongExpectedVersion) and outcome.stream is not None and outcome.actual is not None:
-            self._contention.learn_refused(outcome.stream, outcome.actual)
+        collision = find_collision(outcome)
+        if collision is not None:
+            self._contention.learn_refused(collision)
         return replies.error(outcome)
 
     def _failure_reply(self, failure: Failure) -> bytes:

@@ -68,7 +68,8 @@ def _nothing() -> None:
     pass
 
 
-_Waiting = tuple[Write, Callable[[Outcome], None]]
+Settle = Callable[[Outcome], None]
+_Waiting = tuple[Write, Settle]
 """A write, and who is told its outcome."""
 
 
@@ -122,7 +123,7 @@ class GroupCommitWriter:
         self._fresh_waiters: list[OnFresh] = []
         self.commits = Commits()
 
-    def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
+    def append(self, write: Write, settle: Settle) -> None:
         """Queue a write. `settle` is called once, with its outcome when it is on disk, or a refusal."""
         if self._failure is not None:
             settle(self._failure)
@@ -227,10 +228,7 @@ class GroupCommitWriter:
         was_stale, self.is_stale = self.is_stale, is_deferred or (self.is_stale and self._failure is not None)
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
         for (_, settle), outcome in zip(reversed(batch), reversed(outcomes), strict=True):
-            try:
-                settle(outcome)
-            except Exception:
-                self._log_untold()
+            self._tell(settle, outcome)
         self._rest()
         if self._failure is not None:
             return
@@ -298,9 +296,12 @@ class GroupCommitWriter:
         for call in waiters:
             call(None)
 
-    def _log_untold(self) -> None:
-        """Go on after a fault: that of one connection must not leave all others without an answer, for ever."""
-        self._log.failure("an outcome could not be told")
+    def _tell(self, settle: Settle, outcome: Outcome) -> None:
+        try:
+            settle(outcome)
+        except Exception:
+            # Or the fault of one connection would leave all others without an answer, for ever.
+            self._log.failure("an outcome could not be told")
 
     def _rest(self) -> None:
         """A batch is settled: begin the next one, of what came meanwhile."""
@@ -329,10 +330,7 @@ class GroupCommitWriter:
         self._failure = failure
         while self._waiting:
             _, settle = self._waiting.popleft()
-            try:
-                settle(failure)
-            except Exception:
-                self._log_untold()
+            self._tell(settle, failure)
         waiters, self._fresh_waiters = self._fresh_waiters, []
         for call in waiters:
             call(failure)

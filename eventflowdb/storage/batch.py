@@ -70,17 +70,6 @@ class Batch:
             return error
 
     def _stage_append(self, append: Append) -> Outcome:
-        records: list[bytes] = []
-        parts = append.parts
-        if append.request_id is None and append.checkpoint is None and not append.unless and len(parts) == 1:
-            # What most are: the rest of this does nothing for it, in a dozen steps.
-            try:
-                self._require_version(parts[0])
-                correlations = self._correlate(parts)
-            except EventflowError as error:
-                return error
-            self._stage_part(parts[0], correlations, records)
-            return records
         digest, requests = b"", None
         try:
             if append.request_id is not None:
@@ -94,7 +83,8 @@ class Batch:
             correlations = self._correlate(append.parts)
         except EventflowError as error:
             return error
-        for part in parts:
+        records: list[bytes] = []
+        for part in append.parts:
             self._stage_part(part, correlations, records)
         if append.checkpoint is not None:
             self._consumer_writes().ack(append.checkpoint.consumer, [append.checkpoint.id])
@@ -126,8 +116,7 @@ class Batch:
             is_changed |= self._consumers.write()
         if not self._log_entries:
             return is_changed
-        if self._new_streams:
-            changes.put_all(environment.streams, self._new_streams)
+        changes.put_all(environment.streams, self._new_streams)
         if changes.put_all(environment.log, self._log_entries, is_append=True) != len(self._log_entries):
             # What cannot be appended is passed over, without an error.
             raise CorruptRecord("the log goes on beyond its head; restore from a backup")
@@ -135,9 +124,8 @@ class Batch:
         self._index_entries.sort()
         changes.put_all(environment.stream_events, self._index_entries)
         self._write_terms()
-        if self._links:
-            self._links.sort()
-            changes.put_all(environment.links, self._links)
+        self._links.sort()
+        changes.put_all(environment.links, self._links)
         self._head = Head(self._position, self._log_entries[-1][0], self._checksum, self._added_at_us)
         changes.put(environment.meta, layout.HEAD_KEY, layout.pack_head(self._head))
         return True
@@ -278,9 +266,8 @@ class Batch:
             self._term_numbers[term] = number
             entries.extend([(number, event_id) for event_id in ids])
         self._new_term_count = len(new)
-        if new:
-            new.sort()
-            self.changes.put_all(environment.terms, new)
+        new.sort()
+        self.changes.put_all(environment.terms, new)
         entries.sort()
         self.changes.put_all(environment.term_events, entries)
 

@@ -50,7 +50,6 @@ SHUTDOWN: Final = 10
 APPENDS: Final = 11
 OUTCOMES: Final = 12
 
-
 Outcome = list[bytes] | Collision | bytes
 """What became of an append: its records, or why it was refused, most errors as the client gets them."""
 
@@ -61,8 +60,12 @@ _HEADER_BYTES = 13
 _STREAM_BYTES = 36
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_appends = msgspec.msgpack.Decoder(list[tuple[int, Append]]).decode
-_decode_outcomes = msgspec.msgpack.Decoder(list[tuple[int, Outcome]]).decode
+
+decode_appends = msgspec.msgpack.Decoder(list[tuple[int, Append]]).decode
+"""The numbers of requests, and what each appends: the body of APPENDS."""
+
+decode_outcomes = msgspec.msgpack.Decoder(list[tuple[int, Outcome]]).decode
+"""The numbers of requests, and what became of each: the body of OUTCOMES."""
 
 
 class Frame(NamedTuple):
@@ -105,16 +108,6 @@ def decode_request(body: bytes) -> tuple[int, list[bytes]]:
 def encode_items(kind: int, items: Sequence[tuple[int, object]]) -> bytes:
     """A frame of numbered items, APPENDS or OUTCOMES: one for many costs a fraction of as many frames."""
     return encode_frame(kind, len(items), _encode(items))
-
-
-def decode_appends(body: bytes) -> list[tuple[int, Append]]:
-    """The numbers of requests, and what each appends."""
-    return _decode_appends(body)
-
-
-def decode_outcomes(body: bytes) -> list[tuple[int, Outcome]]:
-    """The numbers of requests, and what became of each."""
-    return _decode_outcomes(body)
 
 
 def encode_grew(streams: Iterable[str] | None) -> bytes:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventflowdb.errors import StorageFailed, WrongExpectedVersion
-from eventflowdb.events import Append
+from eventflowdb.events import Append, Collision
 from eventflowdb.limits import CONTENDED_STREAMS_MAX
 from eventflowdb.service.contention import Contention
 
@@ -125,11 +125,11 @@ def test_streams_are_remembered_up_to_a_bound_and_the_oldest_is_forgotten(
     contention, session = Contention(server.database), connection.session
     server.hold(STREAM, 1)
     late = Append.to_stream(STREAM, 0, [], 0)
-    contention.learn_refused(STREAM, 1)
+    contention.learn_refused(Collision(STREAM, 0, 1))
     for number in range(CONTENDED_STREAMS_MAX):
         with pytest.raises(WrongExpectedVersion):
             contention.require_possible(session, late)
-        contention.learn_refused(f"stream {number}", 1)
+        contention.learn_refused(Collision(f"stream {number}", 0, 1))
     contention.require_possible(session, late)
 
 
