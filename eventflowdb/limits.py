@@ -27,7 +27,9 @@ INLINE_READ_BYTES_MAX = 64 * KIB
 """Reads up to this size may run on the reactor thread: a thread switch would cost more than the read."""
 INLINE_READ_SECONDS_MAX = 0.002
 """An inline read slower than this, that met page faults on the disk, sends reads to threads for a while."""
-INLINE_READ_PAUSE_SECONDS = 1.0
+INLINE_READ_PAUSE_TIMES = 20
+"""That is so many times as long as it took, or twice as long as before where so much time had not passed since."""
+INLINE_READ_PAUSE_SECONDS_MAX = 1.0
 READ_THREADS_MAX = 4
 RECENT_REPLIES_BYTES_MAX = 16 * MIB
 """Replies to GETs of the first events of streams are kept up to so much, for those who read the same again."""

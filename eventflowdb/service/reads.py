@@ -4,6 +4,9 @@ A read through a thread costs two switches, three times the read of a short stre
 are in memory does not block, so it runs where it is; but only a try shows whether they are in memory. When a try
 took milliseconds and the kernel counted page faults that went to the disk, reads go to threads for a while. Time
 alone would not do: on a busy machine any call may take milliseconds.
+
+That while is in proportion to what was lost. Of a log that is larger than memory one read in thousands goes to the
+disk, and must not make all others dear; where nothing is in memory each try fails, and the tries become rare.
 """
 
 import resource
@@ -19,7 +22,8 @@ from twisted.python.threadpool import ThreadPool
 from eventflowdb.limits import (
     INLINE_READ_BYTES_MAX,
     INLINE_READ_EVENTS_MAX,
-    INLINE_READ_PAUSE_SECONDS,
+    INLINE_READ_PAUSE_SECONDS_MAX,
+    INLINE_READ_PAUSE_TIMES,
     INLINE_READ_SECONDS_MAX,
     INTEGER_MAX,
 )
@@ -65,6 +69,7 @@ class Reads:
         self._faults = faults
         self._faults_before = faults()
         self._threads_until = float("-inf")
+        self._pause_seconds = 0.0
 
     def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
         """Begin to read a stream; see LmdbStore.open_stream."""
@@ -125,13 +130,17 @@ class Reads:
         found = read()
         ended = self._seconds()
         if ended - began > INLINE_READ_SECONDS_MAX:
-            self._judge_slow_read(ended)
+            self._judge_slow_read(began, ended)
         return found
 
-    def _judge_slow_read(self, now: float) -> None:
+    def _judge_slow_read(self, began: float, ended: float) -> None:
         faults = self._faults()
         if faults > self._faults_before:
-            self._threads_until = now + INLINE_READ_PAUSE_SECONDS
+            pause = INLINE_READ_PAUSE_TIMES * (ended - began)
+            if began - self._threads_until < pause:
+                pause = max(pause, 2 * self._pause_seconds)
+            self._pause_seconds = min(pause, INLINE_READ_PAUSE_SECONDS_MAX)
+            self._threads_until = ended + self._pause_seconds
         self._faults_before = faults
 
 

@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from eventflowdb.ids import find_ulid_bytes
-from eventflowdb.limits import INLINE_READ_EVENTS_MAX, INLINE_READ_PAUSE_SECONDS, INLINE_READ_SECONDS_MAX
+from eventflowdb.limits import INLINE_READ_EVENTS_MAX, INLINE_READ_PAUSE_SECONDS_MAX, INLINE_READ_SECONDS_MAX
 from eventflowdb.service.reads import Reads
 from eventflowdb.storage.environment import DATA_FILE
 from eventflowdb.storage.lmdb_store import LmdbStore
@@ -70,7 +70,7 @@ def test_after_a_read_that_waited_for_the_disk_reads_leave_the_reactors_thread_u
     reads.read_small(lambda: store.open_log(middle, INLINE_READ_EVENTS_MAX))
     assert isinstance(reads.open_log(middle, INLINE_READ_EVENTS_MAX), Deferred)
     pool.step()
-    while next(ticks) < INLINE_READ_PAUSE_SECONDS * 2:
+    while next(ticks) < INLINE_READ_PAUSE_SECONDS_MAX * 2:
         pass
     for _ in range(2):
         assert not isinstance(reads.open_log(middle, INLINE_READ_EVENTS_MAX), Deferred)

@@ -13,7 +13,8 @@ from eventflowdb.limits import (
     CHUNK_EVENTS_MAX,
     INLINE_READ_BYTES_MAX,
     INLINE_READ_EVENTS_MAX,
-    INLINE_READ_PAUSE_SECONDS,
+    INLINE_READ_PAUSE_SECONDS_MAX,
+    INLINE_READ_PAUSE_TIMES,
     INLINE_READ_SECONDS_MAX,
 )
 from eventflowdb.service.reads import Reads, disk_faults
@@ -23,6 +24,8 @@ from .fakes import OTHER, STREAM, SteppedPool, hold
 
 BEGINNING = bytes(16)
 SLOW = INLINE_READ_SECONDS_MAX + 0.001
+PAUSE = INLINE_READ_PAUSE_TIMES * SLOW
+"""So long a read that was SLOW sends others to threads."""
 
 
 class SlowStore:
@@ -146,27 +149,43 @@ def test_a_slow_read_that_met_page_faults_sends_reads_to_threads_for_a_while(
     store.read_seconds = store.read_faults = 0
     assert elsewhere(reads.open_stream(STREAM, 0, None), pool).total() == 1
     assert elsewhere(reads.open_log(BEGINNING, 1), pool).total() == 1
-    clock.advance(INLINE_READ_PAUSE_SECONDS - 0.01)
+    clock.advance(PAUSE - 0.01)
     assert elsewhere(reads.open_log(BEGINNING, 1), pool).total() == 1
     clock.advance(0.02)
     here(reads.open_stream(STREAM, 0, None))
     here(reads.open_log(BEGINNING, 1))
 
 
-def test_memory_that_stays_cold_sends_reads_to_threads_again(
+def test_while_memory_stays_cold_reads_go_to_threads_for_twice_as_long_each_time(
     reads: Reads, store: SlowStore, pool: SteppedPool, clock: Clock
 ) -> None:
     store.read_seconds, store.read_faults = SLOW, 1
+    pauses = [min(PAUSE * 2**times, INLINE_READ_PAUSE_SECONDS_MAX) for times in range(7)]
+    assert pauses[-2:] == [INLINE_READ_PAUSE_SECONDS_MAX] * 2
+    for pause in pauses:
+        here(reads.open_log(BEGINNING, 1))
+        clock.advance(pause - 0.01)
+        elsewhere(reads.open_log(BEGINNING, 1), pool)
+        clock.advance(0.01)
+
+
+def test_a_cold_place_among_warm_ones_costs_the_others_no_more_than_the_first_did(
+    reads: Reads, store: SlowStore, pool: SteppedPool, clock: Clock
+) -> None:
     for _ in range(3):
+        store.read_seconds, store.read_faults = SLOW, 1
         here(reads.open_log(BEGINNING, 1))
         elsewhere(reads.open_log(BEGINNING, 1), pool)
-        clock.advance(INLINE_READ_PAUSE_SECONDS)
+        clock.advance(PAUSE)
+        store.read_seconds = store.read_faults = 0
+        here(reads.open_log(BEGINNING, 1))
+        clock.advance(PAUSE + 0.001)
 
 
 def test_page_faults_of_the_past_are_not_held_against_a_slow_read(reads: Reads, store: SlowStore, clock: Clock) -> None:
     store.read_seconds, store.read_faults = SLOW, 1
     here(reads.open_log(BEGINNING, 1))
-    clock.advance(INLINE_READ_PAUSE_SECONDS)
+    clock.advance(PAUSE)
     store.read_faults = 0
     here(reads.open_log(BEGINNING, 1))
     here(reads.open_log(BEGINNING, 1))
