@@ -17,7 +17,7 @@ COMPILED = {
     ),
     "eventflowdb/service": (
         *("appends", "budget", "commits", "contention", "conversation", "dispatch", "forwarding", "fronts", "groups"),
-        *("handshake", "inline", "outbox", "pages", "recent", "records", "reply", "responders", "session"),
+        *("handshake", "inline", "outbox", "pacing", "pages", "recent", "records", "reply", "responders", "session"),
         *("statistics", "turns", "waits", "window", "writer"),
     ),
 }

@@ -37,6 +37,10 @@ RECENT_ENDS_BYTES_MAX = 1 * MIB
 """And so much of replies to those who had read the beginning before."""
 CONTENDED_STREAMS_MAX = 1024
 """Of so many streams it is remembered that appends collided on them."""
+RETRY_SECONDS = 0.005
+"""So long whoever was told of a collision has for the next try, before the next one who lost is told."""
+REFUSAL_HOLD_SECONDS_MAX = 0.02
+"""So long at most a collision is known before it is told."""
 
 # Searches: reads with a filter, and lists of streams and types. A step asks an index for one id.
 SEARCH_SLICE_STEPS_MAX = 1000
@@ -109,6 +113,8 @@ INLINE_COMMIT_BYTES_MAX = 64 * KIB
 """Batches up to this size may be committed on the reactor's thread."""
 INLINE_COMMIT_APPENDS_MIN = 4
 """So many appends there must be for each other request: those it would keep waiting."""
+INLINE_COMMIT_OTHERS_FEW = 4
+"""So many others since the last batch may be kept waiting whatever the batch: they have not much to wait for."""
 INLINE_COMMIT_OTHERS_SECONDS = 0.1
 """Where there are fewer, others are thought to be about for so long."""
 INLINE_COMMIT_SECONDS_MAX = 0.01

@@ -29,6 +29,7 @@ from eventflowdb.service.everyone import FRONT_COMMANDS, Everyone
 from eventflowdb.service.forwarding import CoreLink
 from eventflowdb.service.idleness import IdleTimeout
 from eventflowdb.service.outbox import Outbox
+from eventflowdb.service.pacing import Pacing
 from eventflowdb.service.reads import Reads, off_thread
 from eventflowdb.service.shared_notices import FrontNotices
 from eventflowdb.service.slots import SharedClients, Slots
@@ -70,7 +71,7 @@ class Front:
         budget = InflightBudget(budget_bytes, reactor, CONNECTION_UNTAKEN_BYTES_MAX)
         everyone = Everyone(start.index, settings.workers, clients, outbox, notices)
         clients.on_monitor_lost = everyone.monitors_changed
-        core = CoreLink(outbox, reactor, Contention(database), everyone.take, self._core_lost)
+        core = CoreLink(outbox, reactor, Contention(database, Pacing(reactor)), everyone.take, self._core_lost)
         self._dispatcher = assemble(
             settings,
             database,

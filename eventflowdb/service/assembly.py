@@ -14,11 +14,13 @@ from eventflowdb.service.appends import Appends
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
 from eventflowdb.service.consumers import Consumers
+from eventflowdb.service.contention import Contention
 from eventflowdb.service.database import Database
 from eventflowdb.service.dispatch import Dispatcher, Responder
 from eventflowdb.service.handshake import Handshake
 from eventflowdb.service.information import Information
 from eventflowdb.service.operations import Operations
+from eventflowdb.service.pacing import Pacing
 from eventflowdb.service.queries import QueryResponders
 from eventflowdb.service.responders import Responders
 from eventflowdb.service.statistics import Statistics
@@ -66,7 +68,7 @@ def assemble(
     )
     queries = QueryResponders(database.searches, waits)
     appends = Appends(database, consumers)
-    stored = Responders(database, appends, waits, queries, seconds)
+    stored = Responders(database, appends, waits, queries, Contention(database, Pacing(clock)), seconds)
     handshake = Handshake(access, clients, seconds)
     operations = Operations(settings, information, clients, statistics, stop)
     responders: dict[str, Responder] = {

@@ -177,6 +177,9 @@ class Conversation:
             reading.is_abandoned = True
         if isinstance(reading, BlockedReply):
             reading.end()
+        for reply in self._owed:
+            if isinstance(reply, PendingReply):
+                reply.hurry()
         self._budget.change(-self._accounted_bytes)
         self._accounted_bytes = 0
         self._forget_untaken()
@@ -270,6 +273,21 @@ class Conversation:
             self._is_straight = self._is_quiet()
         elif not self._owed and self._reading is None:
             self._close()
+        if self._owed:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """Have the first reply not held for the sake of other connections where anything waits behind it."""
+        if (
+            len(self._owed) > 1
+            or self._next is not None
+            or not self._parser.is_between_requests
+            or self._has_input_ended
+            or self._stage is not _Stage.OPEN
+        ):
+            reply = self._owed[0]
+            if isinstance(reply, PendingReply):
+                reply.hurry()
 
     def _is_quiet(self) -> bool:
         """Whether nothing is under way, so that the straight road is open."""

@@ -198,15 +198,15 @@ class Dispatcher:
             reply, error_code = replies.error(fault), fault.code
         if isinstance(reply, PendingReply):
             self._count_later(reply, session, command, words, began)
-        else:
-            self._count(session, command, words, began, error_code)
+            return reply if reply.value is None else reply.value
+        self._count(session, command, words, began, error_code)
         return reply
 
     def _count_later(
         self, reply: PendingReply, session: Session, command: _Command, words: list[bytes], began: float
     ) -> None:
         # Apart, since what a closure holds is slower to reach for all who do not need it.
-        reply.count_with(lambda: self._count(session, command, words, began, _error_code(reply.value)))
+        reply.count_with(lambda value: self._count(session, command, words, began, _error_code(value)))
 
     def _count(
         self, session: Session, command: _Command, words: list[bytes], began: float, error_code: str | None

@@ -14,14 +14,13 @@ from itertools import count
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from eventflowdb.errors import WrongExpectedVersion
 from eventflowdb.events import Append
 from eventflowdb.limits import ABANDONED_LOOK_SECONDS
 from eventflowdb.service.contention import Contention
 from eventflowdb.service.outbox import Outbox
 from eventflowdb.service.reply import BlockedReply, LongReply, PendingReply, Reply
 from eventflowdb.service.session import Session
-from eventflowdb.wire import links, replies
+from eventflowdb.wire import links
 from eventflowdb.wire.links import Frame, FrameReader, Outcome
 
 Words = Sequence[bytes]
@@ -77,7 +76,9 @@ class CoreLink:
 
     def append(self, session: Session, append: Append) -> Reply:
         """ADD, ADDMANY."""
-        self._contention.require_possible(session, append)
+        refused = self._contention.refuse(session, append)
+        if refused is not None:
+            return refused
         number = next(self._numbers)
         reply = self._pending[number] = PendingReply()
         self.outbox.gather(links.APPENDS, number, append, append.size_bytes)
@@ -117,9 +118,9 @@ class CoreLink:
         for frame in self._reader.feed(data):
             if frame.kind == links.OUTCOMES:
                 for number, outcome in links.decode_outcomes(frame.body):
-                    self._settle(number, self._outcome_reply(outcome))
+                    self._tell(number, outcome)
             elif frame.kind == links.ANSWER:
-                self._settle(frame.number, frame.body)
+                self._tell(frame.number, frame.body)
             else:
                 self._on_frame(frame)
 
@@ -136,19 +137,10 @@ class CoreLink:
         self.outbox.put(links.encode_request(number, session.protocol, words))
         return reply
 
-    def _outcome_reply(self, outcome: Outcome) -> bytes:
-        if isinstance(outcome, list):
-            self._contention.learn_stored(outcome)
-            return replies.bulk_array(outcome)
-        if isinstance(outcome, bytes):
-            return outcome
-        self._contention.learn_refused(outcome)
-        return replies.error(WrongExpectedVersion.of(outcome.stream, outcome.expected, outcome.actual))
-
-    def _settle(self, number: int, value: bytes) -> None:
+    def _tell(self, number: int, outcome: Outcome) -> None:
         reply = self._pending.pop(number)
         try:
-            reply.settle(value)
+            self._contention.settle(reply, outcome)
         except Exception:
             # Or the fault of one connection would leave all others without an answer, for ever.
             self._log.failure("an answer of the core could not be told")

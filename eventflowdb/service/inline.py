@@ -12,6 +12,7 @@ from typing import Protocol
 from eventflowdb.limits import (
     INLINE_COMMIT_APPENDS_MIN,
     INLINE_COMMIT_BYTES_MAX,
+    INLINE_COMMIT_OTHERS_FEW,
     INLINE_COMMIT_OTHERS_SECONDS,
     INLINE_COMMIT_PAUSE_SECONDS,
     INLINE_COMMIT_SECONDS_MAX,
@@ -56,7 +57,7 @@ class InlineCommits:
     def may_take(self, writes: Sequence[Write], others: int) -> bool:
         """See Inline.may_take."""
         now = self._seconds()
-        if others * INLINE_COMMIT_APPENDS_MIN > len(writes):
+        if others > max(INLINE_COMMIT_OTHERS_FEW, len(writes) // INLINE_COMMIT_APPENDS_MIN):
             self._threads_until = max(self._threads_until, now + INLINE_COMMIT_OTHERS_SECONDS)
         if now < self._threads_until or self._is_disk_busy():
             return False

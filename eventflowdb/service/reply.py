@@ -29,7 +29,18 @@ class PendingReply:
     weight_bytes: what its request weighs until then.
     """
 
-    __slots__ = ("_count", "_on_settled", "is_abandoned", "is_muted", "is_read", "value", "weight_bytes")
+    __slots__ = (
+        "_count",
+        "_decided",
+        "_on_hurried",
+        "_on_settled",
+        "is_abandoned",
+        "is_muted",
+        "is_read",
+        "is_urgent",
+        "value",
+        "weight_bytes",
+    )
 
     def __init__(self) -> None:
         self.value: bytes | LongReply | None = None
@@ -40,26 +51,49 @@ class PendingReply:
         """The client asked not to get it."""
         self.is_abandoned = False
         """The client is gone, and what is done for it alone need not be done to the end."""
-        self._count: Callable[[], None] | None = None
+        self.is_urgent = False
+        """Others wait behind it, or nobody comes back for it: it must not be held."""
+        self._decided: bytes | None = None
+        self._count: Callable[[object], None] | None = None
+        self._on_hurried: Callable[[], None] | None = None
         self._on_settled: Callable[[PendingReply], None] | None = None
 
     def settle(self, value: bytes | LongReply) -> None:
         """Give the reply."""
         self.value = value
-        # Let go of both: they refer to this reply, and would keep it and its request until the garbage collector comes.
+        # Let go of all: they refer to this reply, and would keep it and its request until the garbage collector comes.
+        self._on_hurried = None
         count, self._count = self._count, None
         on_settled, self._on_settled = self._on_settled, None
         if count is not None:
-            count()
+            count(value)
         if on_settled is not None:
             on_settled(self)
 
-    def count_with(self, count: Callable[[], None]) -> None:
-        """Have `count` called when the reply is there, before anyone else hears of it; at once if it is."""
-        if self.value is None:
+    def hold(self, decided: bytes, on_hurried: Callable[[], None]) -> None:
+        """It is decided, and settled later on purpose: the time until then is not the command's.
+
+        decided: what it would be now; on_hurried: settles it if it must not be held any longer.
+        """
+        self._decided, self._on_hurried = decided, on_hurried
+        count, self._count = self._count, None
+        if count is not None:
+            count(decided)
+
+    def hurry(self) -> None:
+        """It must not be held, or not any longer."""
+        self.is_urgent = True
+        on_hurried, self._on_hurried = self._on_hurried, None
+        if on_hurried is not None:
+            on_hurried()
+
+    def count_with(self, count: Callable[[object], None]) -> None:
+        """Have `count` called with the reply when it is decided, before anyone else hears of it; at once if it is."""
+        decided = self._decided if self.value is None else self.value
+        if decided is None:
             self._count = count
         else:
-            count()
+            count(decided)
 
     def when_settled(self, call: "Callable[[PendingReply], None]") -> None:
         """Have `call` told; at once if the reply is there."""
@@ -78,9 +112,9 @@ class BlockedReply(PendingReply):
         super().__init__()
         self.is_read = True
 
-    def count_with(self, count: Callable[[], None]) -> None:
+    def count_with(self, count: Callable[[object], None]) -> None:
         """Counted at once: a command that waits is not slow."""
-        count()
+        count(None)
 
     def end(self) -> None:
         """Wait no longer: answer with what there is."""

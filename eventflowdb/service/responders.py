@@ -32,8 +32,8 @@ Words = Sequence[bytes]
 
 
 class Responders:
-    """The server's answers. appends: where they go; waits: reads that wait; queries: those with filters; seconds: a
-    clock for UPTIME.
+    """The server's answers. appends: where they go; waits: reads that wait; queries: those with filters; contention: of
+    the streams that clients append to; seconds: a clock for UPTIME.
 
     A command with a JSON argument gets it decoded and checked, the others get the request's words.
     """
@@ -46,6 +46,7 @@ class Responders:
         appends: Appends,
         waits: Waits,
         queries: QueryResponders,
+        contention: Contention,
         seconds: Callable[[], float],
     ) -> None:
         self._database = database
@@ -55,7 +56,7 @@ class Responders:
         self._recent = RecentReplies(database, RECENT_REPLIES_BYTES_MAX)
         # Apart, or those who read each new event once would drive out what is read again and again.
         self._recent_ends = RecentReplies(database, RECENT_ENDS_BYTES_MAX)
-        self._contention = Contention(database)
+        self._contention = contention
         self._seconds = seconds
         self._started = seconds()
 
@@ -97,9 +98,11 @@ class Responders:
 
     def add(self, session: Session, append: Append) -> Reply:
         """ADD and ADDMANY: the stored events, when they are on disk."""
-        self._contention.require_possible(session, append)
+        refused = self._contention.refuse(session, append)
+        if refused is not None:
+            return refused
         reply = PendingReply()
-        self._appends.append(append, lambda outcome: reply.settle(self._add_reply(outcome)))
+        self._appends.append(append, lambda outcome: self._settle(reply, outcome))
         return reply
 
     def get(self, session: Session, read: StreamRead | FilteredRead) -> Reply:
@@ -142,15 +145,12 @@ class Responders:
         )
         return reply
 
-    def _add_reply(self, outcome: Outcome) -> bytes:
+    def _settle(self, reply: PendingReply, outcome: Outcome) -> None:
         if isinstance(outcome, list):
-            self._contention.learn_stored(outcome)
-            return replies.bulk_array(outcome)
-        assert isinstance(outcome, EventflowError), outcome
-        collision = find_collision(outcome)
-        if collision is not None:
-            self._contention.learn_refused(collision)
-        return replies.error(outcome)
+            self._contention.settle(reply, outcome)
+        else:
+            assert isinstance(outcome, EventflowError), outcome
+            self._contention.settle(reply, find_collision(outcome) or replies.error(outcome))
 
     def _failure_reply(self, failure: Failure) -> bytes:
         return replies.error(error_of(failure, self._log, "a read failed"))

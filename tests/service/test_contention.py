@@ -1,4 +1,4 @@
-"""An append that cannot succeed any more is refused without a commit, and as it would have been by one."""
+"""An append that cannot succeed any more is refused without a commit, as it would have been by one, and in its turn."""
 
 import json
 import re
@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventflowdb.errors import StorageFailed, WrongExpectedVersion
+from eventflowdb.errors import StorageFailed
 from eventflowdb.events import Append, Collision
-from eventflowdb.limits import CONTENDED_STREAMS_MAX
+from eventflowdb.limits import (
+    CONTENDED_STREAMS_MAX,
+    REFUSAL_HOLD_SECONDS_MAX,
+    RETRY_SECONDS,
+    SLOWLOG_SECONDS_MIN,
+)
 from eventflowdb.service.contention import Contention
+from eventflowdb.service.pacing import Pacing
+from eventflowdb.service.reply import PendingReply
 
 from .fakes import OTHER, STREAM, Connection, SteppedServer, add, read_replies, request, stepped_server
 
@@ -30,10 +37,11 @@ def run(server: SteppedServer, connection: Connection, *requests: bytes) -> list
 
 @pytest.fixture
 def collided(server: SteppedServer, connection: Connection) -> Connection:
-    """A connection on which an append to STREAM, of two events, was refused."""
+    """A connection on which an append to STREAM, of two events, was refused; nobody waits to be told the like."""
     server.hold(STREAM, 2)
     [reply] = run(server, connection, add(STREAM, 1, "late"))
     assert reply.text.startswith(refusal(1, 2))
+    server.clock.advance(RETRY_SECONDS)
     return connection
 
 
@@ -48,6 +56,7 @@ def adding(version: object, **fields: Any) -> bytes:
 def test_it_is_answered_without_a_commit_and_in_the_same_words(server: SteppedServer, collided: Connection) -> None:
     other = server.connect()
     [by_commit] = run(server, server.connect(), adding("any", unless={"types": ["held"]}), add(STREAM, 0, "x"))[1:]
+    server.clock.advance(RETRY_SECONDS)
     other.send(add(STREAM, 0, "x"))
     assert not server.thread.jobs
     [at_once] = read_replies(other.take())
@@ -122,15 +131,14 @@ def test_where_reads_do_not_see_everything_it_is_tried() -> None:
 def test_streams_are_remembered_up_to_a_bound_and_the_oldest_is_forgotten(
     server: SteppedServer, connection: Connection
 ) -> None:
-    contention, session = Contention(server.database), connection.session
+    contention, session = Contention(server.database, Pacing(server.clock)), connection.session
     server.hold(STREAM, 1)
     late = Append.to_stream(STREAM, 0, [], 0)
-    contention.learn_refused(Collision(STREAM, 0, 1))
+    contention.settle(PendingReply(), Collision(STREAM, 0, 1))
     for number in range(CONTENDED_STREAMS_MAX):
-        with pytest.raises(WrongExpectedVersion):
-            contention.require_possible(session, late)
-        contention.learn_refused(Collision(f"stream {number}", 0, 1))
-    contention.require_possible(session, late)
+        assert contention.refuse(session, late)
+        contention.settle(PendingReply(), Collision(f"stream {number}", 0, 1))
+    assert not contention.refuse(session, late)
 
 
 def test_where_the_length_cannot_be_read_it_is_tried(
@@ -143,6 +151,106 @@ def test_where_the_length_cannot_be_read_it_is_tried(
         patches.setattr(server.database, "find_stream_length", fail)
         [reply] = run(server, collided, add(STREAM, 0, "x"))
     assert reply.text.startswith(refusal(0, 2))
+
+
+def refused(connection: Connection) -> list[str]:
+    """The refusals that a connection got since the last time."""
+    return [reply.text for reply in read_replies(connection.take())]
+
+
+@pytest.fixture
+def rivals(server: SteppedServer) -> list[Connection]:
+    """Three that append to STREAM, which holds two events more than they know; the first has been told."""
+    server.hold(STREAM, 2)
+    rivals = [server.connect() for _ in range(3)]
+    for rival in rivals:
+        rival.send(add(STREAM, 0, "late"))
+        server.commit()
+    assert [len(refused(rival)) for rival in rivals] == [1, 0, 0]
+    return rivals
+
+
+def test_of_many_who_collide_one_is_told_each_time_that_something_is_stored(
+    server: SteppedServer, rivals: list[Connection]
+) -> None:
+    run(server, rivals[0], add(STREAM, 2, "stored"))
+    [text] = refused(rivals[1])
+    assert text.startswith(refusal(0, 3))
+    assert not refused(rivals[2])
+    run(server, rivals[0], add(STREAM, 3, "stored"))
+    [text] = refused(rivals[2])
+    assert text.startswith(refusal(0, 4))
+
+
+def test_of_many_who_collide_one_is_told_when_the_one_before_has_had_its_time(
+    server: SteppedServer, rivals: list[Connection]
+) -> None:
+    for told in (1, 2):
+        server.clock.advance(RETRY_SECONDS)
+        [text] = refused(rivals[told])
+        assert text.startswith(refusal(0, 2))
+        assert not refused(rivals[-told])
+
+
+def test_who_expects_what_is_yet_to_come_is_told_at_once(server: SteppedServer, rivals: list[Connection]) -> None:
+    for rival in (server.connect(), server.connect()):
+        [reply] = run(server, rival, add(STREAM, 7, "early"))
+        assert reply.text.startswith(refusal(7, 2))
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param(request("PING"), id="a request"),
+        pytest.param(add(STREAM, 0, "late"), id="an append"),
+        pytest.param(request("GETALL"), id="a read"),
+        pytest.param(b"*1", id="the beginning of one"),
+    ],
+)
+def test_who_sends_more_is_told_at_once_and_in_order(
+    server: SteppedServer, rivals: list[Connection], behind: bytes
+) -> None:
+    rivals[2].send(behind)
+    text, *_ = read_replies(rivals[2].take())
+    assert text.text.startswith(refusal(0, 2))
+    assert not refused(rivals[1])
+
+
+def test_a_pipeline_is_told_at_once(server: SteppedServer, rivals: list[Connection]) -> None:
+    pipeline = server.connect()
+    late, late_too, pong = run(server, pipeline, add(STREAM, 0, "late"), add(STREAM, 1, "late"), request("PING"))
+    assert late.text.startswith(refusal(0, 2))
+    assert late_too.text.startswith(refusal(1, 2))
+    assert pong == "PONG"
+
+
+def test_who_sends_no_more_is_told_at_once(server: SteppedServer, rivals: list[Connection]) -> None:
+    rivals[2].conversation.input_ended()
+    assert len(refused(rivals[2])) == 1
+    assert rivals[2].line.end == "close"
+
+
+def test_who_is_gone_keeps_nobody_waiting(server: SteppedServer, rivals: list[Connection]) -> None:
+    rivals[1].conversation.lost()
+    server.clock.advance(RETRY_SECONDS)
+    assert len(refused(rivals[2])) == 1
+    server.clock.advance(RETRY_SECONDS)
+    assert not server.clock.getDelayedCalls()
+
+
+def test_the_time_that_a_refusal_is_held_is_not_its_commands(server: SteppedServer, connection: Connection) -> None:
+    server.hold(STREAM, 1)
+    rivals = [server.connect() for _ in range(10)]
+    for rival in rivals:
+        rival.send(add(STREAM, 0, "late"))
+    server.commit()
+    count = server.parts.statistics.count_of("ADD")
+    assert (count.calls, count.failed) == (10, 10)
+    assert REFUSAL_HOLD_SECONDS_MAX > SLOWLOG_SECONDS_MIN
+    server.clock.advance(REFUSAL_HOLD_SECONDS_MAX)
+    assert [len(refused(rival)) for rival in rivals] == [1] * 10
+    assert (count.calls, count.failed) == (10, 10)
+    assert run(server, connection, request("SLOWLOG", "LEN")) == [0]
 
 
 @settings(deadline=None, max_examples=60)
@@ -170,6 +278,7 @@ def test_a_refusal_names_a_length_that_the_stream_had_meanwhile_and_no_append_ge
                 if is_awaited:
                     server.commit()
             server.commit()
+            server.clock.advance(REFUSAL_HOLD_SECONDS_MAX)
             answers = [reply for connection in connections for reply in read_replies(connection.take())]
             assert len(answers) == len(requests)
             for event in [json.loads(reply[0]) for reply in answers if isinstance(reply, list)]:

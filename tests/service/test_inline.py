@@ -7,6 +7,7 @@ from eventflowdb.events import Append, NewEvent
 from eventflowdb.limits import (
     INLINE_COMMIT_APPENDS_MIN,
     INLINE_COMMIT_BYTES_MAX,
+    INLINE_COMMIT_OTHERS_FEW,
     INLINE_COMMIT_OTHERS_SECONDS,
     INLINE_COMMIT_PAUSE_SECONDS,
     INLINE_COMMIT_SECONDS_MAX,
@@ -52,13 +53,19 @@ def test_none_is_while_the_data_file_is_flushed(bench: Bench) -> None:
 
 
 def test_none_is_while_there_are_others_whom_it_would_keep_waiting(bench: Bench) -> None:
-    appends = [100] * INLINE_COMMIT_APPENDS_MIN
-    assert bench.may_take(*appends, others=1)
-    assert not bench.may_take(*appends, others=2)
+    few = INLINE_COMMIT_OTHERS_FEW
+    appends = [100] * INLINE_COMMIT_APPENDS_MIN * (few + 1)
+    assert bench.may_take(*appends, others=few + 1)
+    assert not bench.may_take(*appends, others=few + 2)
     assert not bench.may_take(*appends)
     bench.clock.advance(INLINE_COMMIT_OTHERS_SECONDS)
     assert bench.may_take(100)
-    assert not bench.may_take(100, others=1)
+    assert not bench.may_take(100, others=few + 1)
+
+
+def test_a_few_others_may_be_kept_waiting_by_one_append(bench: Bench) -> None:
+    for _ in range(3):
+        assert bench.may_take(100, others=INLINE_COMMIT_OTHERS_FEW)
 
 
 def test_after_one_that_took_long_none_is_for_a_while(bench: Bench) -> None:

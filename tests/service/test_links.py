@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from eventflowdb.errors import WrongExpectedVersion
 from eventflowdb.events import Append, Checkpoint, Collision, NewEvent, StreamAppend
 from eventflowdb.ids import ZERO_ULID, find_ulid_bytes
 from eventflowdb.limits import ABANDONED_LOOK_SECONDS, ASK_SECONDS_MAX, LINK_ITEMS_BYTES_MAX
@@ -16,8 +15,9 @@ from eventflowdb.service.forwarding import CoreLink, ForwardedWait
 from eventflowdb.service.fronts import FrontLink, Fronts
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.outbox import Outbox
+from eventflowdb.service.pacing import Pacing
 from eventflowdb.service.questions import Told, decode_told
-from eventflowdb.service.reply import PendingReply
+from eventflowdb.service.reply import PendingReply, Reply
 from eventflowdb.service.session import Session
 from eventflowdb.service.shared_notices import FrontNotices
 from eventflowdb.wire import links
@@ -76,7 +76,7 @@ class FrontEnd:
         self.clock = Clock()
         self.frames: list[Frame] = []
         self.losses = 0
-        contention = Contention(server.database)
+        contention = Contention(server.database, Pacing(self.clock))
         self.core = CoreLink(self.link.outbox, self.clock, contention, self.frames.append, self._lose)
         self.core.opened(self.link.send)
 
@@ -122,11 +122,31 @@ def test_an_append_that_is_bound_to_fail_is_refused_by_the_front(front: FrontEnd
     front.core.received(links.encode_items(links.OUTCOMES, [(1, Collision(STREAM, 0, 1))]))
     assert isinstance(reply.value, bytes)
     assert reply.value.startswith(b"-CONCURRENCY stream=%b expected=0 actual=1: " % STREAM.encode())
-    with pytest.raises(WrongExpectedVersion, match="expected=0 actual=2: "):
-        front.core.append(session(), add(0))
+    refused = front.core.append(session(), add(0))
+    assert isinstance(refused, PendingReply)
+    assert refused.value is None
     front.core.append(session(), add(2))
     [frame] = front.link.turn()
-    assert len(links.decode_appends(frame.body)) == 1
+    assert links.decode_appends(frame.body) == [(2, add(2))]
+    front.core.received(links.encode_items(links.OUTCOMES, [(2, server.hold(STREAM, 1))]))
+    assert isinstance(refused.value, bytes)
+    assert b" expected=0 actual=3: " in refused.value
+
+
+def test_those_who_collide_in_the_core_are_told_one_after_the_other(front: FrontEnd, server: SteppedServer) -> None:
+    replies = [front.core.append(session(), add(0)) for _ in range(3)]
+    front.link.turn()
+    late = Collision(STREAM, 0, 1)
+    front.core.received(links.encode_items(links.OUTCOMES, [(3, late), (2, late)]))
+    assert [is_settled(reply) for reply in replies] == [False, False, True]
+    front.core.received(links.encode_items(links.OUTCOMES, [(1, server.hold(STREAM, 1))]))
+    assert [is_settled(reply) for reply in replies] == [True] * 3
+
+
+def is_settled(reply: Reply) -> bool:
+    """Whether the reply to an append is there."""
+    assert isinstance(reply, PendingReply)
+    return reply.value is not None
 
 
 def test_a_frame_of_appends_is_closed_before_it_grows_large(front: FrontEnd) -> None:
