@@ -39,6 +39,8 @@ class CommandSpec:
     words_min: int = 1
     words_max: int = 1
     decode: Callable[[bytes], Any] | None = None
+    is_decoded_late: bool = False
+    """Whoever answers it decodes it, if that is not spared."""
     group: Group = Group.EVENTS
     hint: str = ""
     """The argument as redis-cli shows it while one types."""

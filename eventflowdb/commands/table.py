@@ -117,6 +117,7 @@ _SPECS = (
         words_min=2,
         words_max=2,
         decode=filters.GET.decode,
+        is_decoded_late=True,
         hint='{"stream","version","limit","wait_ms","types","tags","correlation_id","causation_id",'
         '"since","until","after","before","backwards","cursor"}',
     ),

@@ -37,7 +37,7 @@ class _Command:
     def __init__(self, spec: CommandSpec, respond: Responder, count: CommandCount) -> None:
         self.spec = spec
         self.name = spec.name
-        self.decode = spec.decode
+        self.decode = None if spec.is_decoded_late else spec.decode
         self.is_append = spec.order is Order.APPEND
         self.words_min = spec.words_min
         self.words_max = spec.words_max

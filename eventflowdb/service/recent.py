@@ -3,14 +3,18 @@
 The events of a stream never change. So a reply with as many events as were asked for is right for ever; one with fewer
 is as long as the stream has not grown, which one look at the index tells: 2 microseconds where reading, checking and
 encoding ten events takes 25. Many ask for the same when they lost the race for a stream and read what the winner wrote.
+
+They are found by the text of the argument as it came: who asks again does so in the same words, and need not be
+understood again.
 """
 
 from collections import OrderedDict
 
+from eventflowdb.commands.shapes import StreamRead
 from eventflowdb.service.database import Database
 
 _ENTRY_BYTES = 400
-"""What an entry weighs beside its reply."""
+"""What an entry weighs beside its reply and its text."""
 _LARGEST_SHARE = 4
 """A reply of more than this part of the bound is not kept: it would drive out most of the others."""
 
@@ -21,32 +25,36 @@ class RecentReplies:
     def __init__(self, database: Database, bytes_max: int) -> None:
         self._database = database
         self._bytes_max = bytes_max
-        self._replies: OrderedDict[tuple[str, int, int | None], tuple[int, bytes]] = OrderedDict()
-        """By stream, version and limit: the version behind its last event, and the reply."""
+        self._replies: OrderedDict[bytes, tuple[str | None, int, bytes]] = OrderedDict()
+        """By text: the stream, None where it may grow and the reply stays right; the version behind its last event; and
+        the reply."""
         self._kept_bytes = 0
 
-    def find(self, stream: str, version: int, limit: int | None) -> bytes | None:
-        """The reply to a GET, if it is kept and right."""
-        key = (stream, version, limit)
-        found = self._replies.get(key)
+    def find(self, text: bytes) -> bytes | None:
+        """The reply to a GET with this argument, if it is kept and right."""
+        found = self._replies.get(text)
         if found is None:
             return None
-        end, reply = found
-        if end - version != limit and self._database.find_stream_length(stream) != end:
+        stream, end, reply = found
+        if stream is not None and self._database.find_stream_length(stream) != end:
             return None
-        self._replies.move_to_end(key)
+        self._replies.move_to_end(text)
         return reply
 
-    def keep(self, stream: str, version: int, limit: int | None, count: int, reply: bytes) -> None:
-        """Remember a whole reply of so many events."""
-        if len(reply) + _ENTRY_BYTES > self._bytes_max // _LARGEST_SHARE:
+    def keep(self, text: bytes, read: StreamRead, count: int, reply: bytes) -> None:
+        """Remember a whole reply of so many events. read: what the text asks for."""
+        weight_bytes = _weight_bytes(text, reply)
+        if weight_bytes > self._bytes_max // _LARGEST_SHARE:
             return
-        key = (stream, version, limit)
-        replaced = self._replies.pop(key, None)
+        replaced = self._replies.pop(text, None)
         if replaced is not None:
-            self._kept_bytes -= len(replaced[1]) + _ENTRY_BYTES
-        self._replies[key] = (version + count, reply)
-        self._kept_bytes += len(reply) + _ENTRY_BYTES
+            self._kept_bytes -= _weight_bytes(text, replaced[2])
+        self._replies[text] = (None if count == read.limit else read.stream, read.version + count, reply)
+        self._kept_bytes += weight_bytes
         while self._kept_bytes > self._bytes_max:
-            _, (_, oldest) = self._replies.popitem(last=False)
-            self._kept_bytes -= len(oldest) + _ENTRY_BYTES
+            oldest_text, (_, _, oldest) = self._replies.popitem(last=False)
+            self._kept_bytes -= _weight_bytes(oldest_text, oldest)
+
+
+def _weight_bytes(text: bytes, reply: bytes) -> int:
+    return len(text) + len(reply) + _ENTRY_BYTES

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from eventflowdb import __version__
 from eventflowdb.commands.arguments import EVERYTHING
-from eventflowdb.commands.filters import FilteredRead
+from eventflowdb.commands.filters import GET, FilteredRead
 from eventflowdb.commands.shapes import LogRead, StreamRead
 from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
@@ -35,7 +35,7 @@ class Responders:
     """The server's answers. appends: where they go; waits: reads that wait; queries: those with filters; contention: of
     the streams that clients append to; seconds: a clock for UPTIME.
 
-    A command with a JSON argument gets it decoded and checked, the others get the request's words.
+    A command with a JSON argument gets it decoded and checked, but for GET; the others get the request's words.
     """
 
     _log = Logger()
@@ -105,23 +105,25 @@ class Responders:
         self._appends.append(append, lambda outcome: self._settle(reply, outcome))
         return reply
 
-    def get(self, session: Session, read: StreamRead | FilteredRead) -> Reply:
-        """GET."""
+    def get(self, session: Session, words: Words) -> Reply:
+        """GET, which looks among what is kept before it decodes its argument. InvalidArgument."""
+        text = words[1]
+        kept = self._recent.find(text) or self._recent_ends.find(text)
+        if kept is not None:
+            return kept
+        read: StreamRead | FilteredRead = GET.decode(text)
         if isinstance(read, FilteredRead):
             return self._queries.read(session, read)
         if read.wait_ms:
             return self._waits.reply(read)
-        stream, version, limit = read.stream, read.version, read.limit
-        recent = self._recent_ends if version else self._recent
-        kept = recent.find(stream, version, limit)
-        if kept is not None:
-            return kept
         # One that comes again wants the few events that are new.
-        open_stream = self._database.open_stream_end if version else self._database.open_stream
-        opened = open_stream(stream, version, limit)
+        version, open_stream, recent = read.version, self._database.open_stream, self._recent
+        if version:
+            open_stream, recent = self._database.open_stream_end, self._recent_ends
+        opened = open_stream(read.stream, version, read.limit)
         reply = self._read_reply(opened)
         if isinstance(opened, Chunk) and isinstance(reply, bytes) and opened.records:
-            recent.keep(stream, version, limit, len(opened.records), reply)
+            recent.keep(text, read, len(opened.records), reply)
         return reply
 
     def get_all(self, session: Session, read: LogRead | FilteredRead | Words) -> Reply:

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventflowdb.commands.shapes import StreamRead
 from eventflowdb.limits import RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.recent import RecentReplies
 
-from .fakes import MIB, OTHER, STREAM, Connection, SteppedServer, get, read_replies, stepped_server
+from .fakes import MIB, OTHER, STREAM, Connection, SteppedServer, get, read_replies, request, stepped_server
 
 LIMITS = [None, 1, 2, 3, 10]
 
@@ -90,22 +91,44 @@ def test_those_who_read_each_new_event_once_drive_out_no_other_replies(
     assert ask(connection, STREAM, None) == records
 
 
+def test_who_asks_in_other_words_is_answered_the_same(server: SteppedServer, connection: Connection) -> None:
+    records = server.hold(STREAM, 3)
+    for text in ('{"stream":"%s","limit":2}', '{"limit":2,"stream":"%s"}', '{"stream":"%s","version":0,"limit":2} '):
+        for _ in range(2):
+            connection.send(request("GET", text % STREAM))
+            assert read_replies(connection.take()) == [records[:2]]
+
+
+def test_what_is_wrong_is_said_again(server: SteppedServer, connection: Connection) -> None:
+    for _ in range(2):
+        connection.send(request("GET", "{}"))
+        (reply,) = read_replies(connection.take())
+        assert reply.text.startswith("stream: ")
+
+
+def read_of(limit: int) -> StreamRead:
+    """A read of the first events of a stream."""
+    return StreamRead(STREAM, 0, limit, 0)
+
+
 def test_a_large_reply_drives_out_no_others(server: SteppedServer) -> None:
     recent = RecentReplies(server.database, MIB)
-    recent.keep(STREAM, 0, 1, 1, b"kept")
+    recent.keep(b"small", read_of(1), 1, b"kept")
     for size in (MIB, 2 * MIB, MIB // 2):
-        recent.keep(OTHER, 0, 1, 1, bytes(size))
-    assert recent.find(STREAM, 0, 1) == b"kept"
-    assert recent.find(OTHER, 0, 1) is None
+        recent.keep(b"large", read_of(1), 1, bytes(size))
+        recent.keep(bytes(size), read_of(1), 1, b"to a large text")
+    assert recent.find(b"small") == b"kept"
+    assert recent.find(b"large") is None
+    assert recent.find(bytes(MIB)) is None
 
 
 def test_replies_are_kept_up_to_a_bound_and_the_oldest_goes_first(server: SteppedServer) -> None:
     recent = RecentReplies(server.database, 16 * MIB)
     for limit in range(1, 16):
-        recent.keep(STREAM, 0, limit, limit, bytes(MIB))
-        recent.keep(STREAM, 0, limit, limit, bytes(MIB))
+        recent.keep(b"%d" % limit, read_of(limit), limit, bytes(MIB))
+        recent.keep(b"%d" % limit, read_of(limit), limit, bytes(MIB))
     # What was asked for again is not the oldest any more.
-    assert recent.find(STREAM, 0, 1) is not None
-    recent.keep(STREAM, 0, 16, 16, bytes(MIB))
-    kept = [limit for limit in range(1, 17) if recent.find(STREAM, 0, limit) is not None]
+    assert recent.find(b"1") is not None
+    recent.keep(b"16", read_of(16), 16, bytes(MIB))
+    kept = [limit for limit in range(1, 17) if recent.find(b"%d" % limit) is not None]
     assert kept == [1, *range(3, 17)]
