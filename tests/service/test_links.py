@@ -1,15 +1,25 @@
 """A front and the core at the two ends of a link, without processes: each against frames, then both together."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from eventflowdb.commands.table import COMMANDS
 from eventflowdb.events import Append, Checkpoint, Collision, NewEvent, StreamAppend
 from eventflowdb.ids import ZERO_ULID, find_ulid_bytes
-from eventflowdb.limits import ABANDONED_LOOK_SECONDS, ASK_SECONDS_MAX, LINK_ITEMS_BYTES_MAX
+from eventflowdb.limits import (
+    ABANDONED_LOOK_SECONDS,
+    ASK_SECONDS_MAX,
+    LINK_ITEMS_BYTES_MAX,
+    REFUSAL_HOLD_SECONDS_MAX,
+)
 from eventflowdb.service.contention import Contention
 from eventflowdb.service.forwarding import CoreLink, ForwardedWait
 from eventflowdb.service.fronts import FrontLink, Fronts
@@ -22,8 +32,9 @@ from eventflowdb.service.session import Session
 from eventflowdb.service.shared_notices import FrontNotices
 from eventflowdb.wire import links
 from eventflowdb.wire.links import Frame, FrameReader
+from tests.folders import IN_MEMORY
 
-from .fakes import OTHER, STREAM, LoggedFaults, SteppedServer, read_replies
+from .fakes import OTHER, STREAM, LoggedFaults, SteppedServer, read_replies, request, stepped_server
 
 FETCH = [b"FETCH", b'{"consumer":"c","member":"m","wait_ms":60000}']
 
@@ -399,3 +410,85 @@ def test_what_both_ends_say_fits_together(core: CoreEnd) -> None:
     assert isinstance(reply.value, bytes)
     [[record]] = read_replies(reply.value)
     assert json.loads(record)["stream"] == STREAM
+
+
+class WholeFront:
+    """A front and a core, between which all frames go at once."""
+
+    def __init__(self, core: CoreEnd) -> None:
+        self._core = core
+        self._front = FrontEnd(core.server)
+
+    def answer(self, name: str, text: str) -> bytes:
+        """What a client of the front is answered that appends so."""
+        spec = COMMANDS[name]
+        assert spec.decode is not None
+        reply = self._front.core.append(session(), spec.decode(text.encode()))
+        assert isinstance(reply, PendingReply)
+        for frame in self._front.link.turn():
+            self._core.ends[0].received(links.encode_frame(*frame))
+        self._core.server.commit()
+        for frame in self._core.links[0].turn():
+            self._front.core.received(links.encode_frame(*frame))
+        self._front.clock.advance(REFUSAL_HOLD_SECONDS_MAX)
+        assert isinstance(reply.value, bytes)
+        return reply.value
+
+
+def answer_alone(server: SteppedServer, name: str, text: str) -> bytes:
+    """What a client of a single process is answered that appends so."""
+    connection = server.connect()
+    connection.send(request(name, text))
+    server.commit()
+    server.clock.advance(REFUSAL_HOLD_SECONDS_MAX)
+    return connection.take()
+
+
+def without_ids(reply: bytes, known: dict[bytes, bytes]) -> bytes:
+    """A reply without its times, and with names for its ids in the order in which they come."""
+    reply = re.sub(rb'"added_at":"[^"]*"', b"", reply)
+    return re.sub(
+        rb"\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b",
+        lambda found: known.setdefault(found[0], b"<%d>" % len(known)),
+        reply,
+    )
+
+
+_EVENTS = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["a", "b"]), "data": st.just("d")}, optional={"tags": st.just(["x"])}
+    ),
+    min_size=1,
+    max_size=2,
+)
+_PARTS = {"version": st.sampled_from([0, 1, 2, 3, "any", "exists"]), "events": _EVENTS}
+_CONDITIONS = {
+    "request_id": st.sampled_from(["r", "s"]),
+    "unless": st.sampled_from([{"types": ["b"]}, [{"tags": ["x"]}, {"types": ["a", "b"]}]]),
+    "checkpoint": st.just({"consumer": "c", "member": "m", "id": ZERO_ULID}),
+}
+_ADDS = st.fixed_dictionaries({"stream": st.sampled_from([STREAM, OTHER]), **_PARTS}, optional=_CONDITIONS)
+_ADDMANYS = st.fixed_dictionaries(
+    {
+        "appends": st.tuples(
+            st.fixed_dictionaries({"stream": st.just(OTHER), **_PARTS}),
+            st.fixed_dictionaries({"stream": st.just(STREAM), **_PARTS}),
+        )
+    },
+    optional=_CONDITIONS,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.one_of(st.tuples(st.just("ADD"), _ADDS), st.tuples(st.just("ADDMANY"), _ADDMANYS)), max_size=12))
+def test_a_front_answers_appends_as_one_process_does(appends: list[tuple[str, dict[str, object]]]) -> None:
+    with stepped_server() as alone, TemporaryDirectory(dir=IN_MEMORY) as folder:
+        core = CoreEnd(Path(folder))
+        front = WholeFront(core)
+        known_alone: dict[bytes, bytes] = {}
+        known_front: dict[bytes, bytes] = {}
+        for name, argument in appends:
+            text = json.dumps(argument)
+            expected = without_ids(answer_alone(alone, name, text), known_alone)
+            assert without_ids(front.answer(name, text), known_front) == expected
+        core.server.close()
