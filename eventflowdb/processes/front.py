@@ -71,7 +71,8 @@ class Front:
         budget = InflightBudget(budget_bytes, reactor, CONNECTION_UNTAKEN_BYTES_MAX)
         everyone = Everyone(start.index, settings.workers, clients, outbox, notices)
         clients.on_monitor_lost = everyone.monitors_changed
-        core = CoreLink(outbox, reactor, Contention(database, Pacing(reactor)), everyone.take, self._core_lost)
+        contention = Contention(database, Pacing(reactor, time.perf_counter))
+        core = CoreLink(outbox, reactor, contention, everyone.take, self._core_lost)
         self._dispatcher = assemble(
             settings,
             database,

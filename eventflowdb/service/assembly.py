@@ -68,7 +68,7 @@ def assemble(
     )
     queries = QueryResponders(database.searches, waits)
     appends = Appends(database, consumers)
-    stored = Responders(database, appends, waits, queries, Contention(database, Pacing(clock)), seconds)
+    stored = Responders(database, appends, waits, queries, Contention(database, Pacing(clock, seconds)), seconds)
     handshake = Handshake(access, clients, seconds)
     operations = Operations(settings, information, clients, statistics, stop)
     responders: dict[str, Responder] = {

@@ -44,10 +44,10 @@ class Contention:
         # It waits for nothing, as a read does not.
         self._database.freshness.others += 1
         reply = PendingReply()
-        self._refuse(reply, collision)
+        self._refuse(session, reply, collision)
         return reply
 
-    def settle(self, reply: PendingReply, outcome: "list[bytes] | Collision | bytes") -> None:
+    def settle(self, session: Session, reply: PendingReply, outcome: "list[bytes] | Collision | bytes") -> None:
         """Have an append answered: with its records, that it collided, or by another reply as it goes out."""
         if isinstance(outcome, bytes):
             reply.settle(outcome)
@@ -58,12 +58,12 @@ class Contention:
                 self._pacing.stored(streams_of([outcome]))
         else:
             self._learn_refused(outcome)
-            self._refuse(reply, outcome)
+            self._refuse(session, reply, outcome)
 
-    def _refuse(self, reply: PendingReply, collision: Collision) -> None:
+    def _refuse(self, session: Session, reply: PendingReply, collision: Collision) -> None:
         stream, expected, actual = collision.stream, collision.expected, collision.actual
         if isinstance(expected, int) and expected < actual:
-            self._pacing.refuse(stream, reply, lambda: self._refusal(stream, expected, actual))
+            self._pacing.refuse(stream, session.id, reply, lambda: self._refusal(stream, expected, actual))
         else:
             # It has not lost a race, so that its next try need not be kept apart from others.
             reply.settle(replies.error(WrongExpectedVersion.of(stream, expected, actual)))

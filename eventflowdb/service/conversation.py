@@ -138,7 +138,7 @@ class Conversation:
                     if reply:
                         self._send_bytes(reply)
                     return
-                if isinstance(reply, PendingReply) and reply.value is None and not self._budget.is_exhausted:
+                if isinstance(reply, PendingReply) and not self._budget.is_exhausted:
                     self._is_straight, self._is_lone = False, True
                     self._take_reply(reply, words)
                     return
@@ -177,9 +177,8 @@ class Conversation:
             reading.is_abandoned = True
         if isinstance(reading, BlockedReply):
             reading.end()
-        for reply in self._owed:
-            if isinstance(reply, PendingReply):
-                reply.hurry()
+        if self._owed:
+            self._hurry()
         self._budget.change(-self._accounted_bytes)
         self._accounted_bytes = 0
         self._forget_untaken()
@@ -273,21 +272,19 @@ class Conversation:
             self._is_straight = self._is_quiet()
         elif not self._owed and self._reading is None:
             self._close()
-        if self._owed:
-            self._hurry()
-
-    def _hurry(self) -> None:
-        """Have the first reply not held for the sake of other connections where anything waits behind it."""
-        if (
-            len(self._owed) > 1
-            or self._next is not None
+        if self._owed and (
+            self._next is not None
             or not self._parser.is_between_requests
             or self._has_input_ended
             or self._stage is not _Stage.OPEN
         ):
-            reply = self._owed[0]
-            if isinstance(reply, PendingReply):
-                reply.hurry()
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """Have the last reply not held for the sake of other connections; those before it are not."""
+        reply = self._owed[-1]
+        if isinstance(reply, PendingReply):
+            reply.hurry()
 
     def _is_quiet(self) -> bool:
         """Whether nothing is under way, so that the straight road is open."""
@@ -357,6 +354,8 @@ class Conversation:
         )
 
     def _run(self, request: Request) -> None:
+        if self._owed:
+            self._hurry()
         self._take_reply(self._execute(self._session, request), request)
 
     def _take_reply(self, reply: Reply, request: Request) -> None:

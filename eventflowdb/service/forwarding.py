@@ -70,7 +70,7 @@ class CoreLink:
         self._on_lost = on_lost
         self._reader = FrameReader()
         self._numbers = count(1)
-        self._pending: dict[int, PendingReply] = {}
+        self._pending: dict[int, tuple[Session, PendingReply]] = {}
 
     # Responders.
 
@@ -80,7 +80,8 @@ class CoreLink:
         if refused is not None:
             return refused
         number = next(self._numbers)
-        reply = self._pending[number] = PendingReply()
+        reply = PendingReply()
+        self._pending[number] = session, reply
         self.outbox.gather(links.APPENDS, number, append, append.size_bytes)
         return reply
 
@@ -133,14 +134,14 @@ class CoreLink:
         return self._send(next(self._numbers), session, words, reply)
 
     def _send(self, number: int, session: Session, words: Words, reply: PendingReply) -> Reply:
-        self._pending[number] = reply
+        self._pending[number] = session, reply
         self.outbox.put(links.encode_request(number, session.protocol, words))
         return reply
 
     def _tell(self, number: int, outcome: Outcome) -> None:
-        reply = self._pending.pop(number)
+        session, reply = self._pending.pop(number)
         try:
-            self._contention.settle(reply, outcome)
+            self._contention.settle(session, reply, outcome)
         except Exception:
             # Or the fault of one connection would leave all others without an answer, for ever.
             self._log.failure("an answer of the core could not be told")

@@ -251,7 +251,7 @@ class FrontLink:
             self.outbox.put(links.encode_frame(links.ANSWER, frame.number, reply))
             return
         assert isinstance(reply, PendingReply), "only reads of the log are long, and those a front does itself"
-        if reply.is_read and reply.value is None:
+        if reply.is_read:
             self._reads[frame.number] = reply, session
         reply.when_settled(partial(self._answer, frame.number))
 

@@ -114,7 +114,7 @@ class BlockedReply(PendingReply):
 
     def count_with(self, count: Callable[[object], None]) -> None:
         """Counted at once: a command that waits is not slow."""
-        count(None)
+        count(self.value)
 
     def end(self) -> None:
         """Wait no longer: answer with what there is."""

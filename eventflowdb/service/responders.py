@@ -102,7 +102,7 @@ class Responders:
         if refused is not None:
             return refused
         reply = PendingReply()
-        self._appends.append(append, lambda outcome: self._settle(reply, outcome))
+        self._appends.append(append, lambda outcome: self._settle(session, reply, outcome))
         return reply
 
     def get(self, session: Session, words: Words) -> Reply:
@@ -147,12 +147,12 @@ class Responders:
         )
         return reply
 
-    def _settle(self, reply: PendingReply, outcome: Outcome) -> None:
+    def _settle(self, session: Session, reply: PendingReply, outcome: Outcome) -> None:
         if isinstance(outcome, list):
-            self._contention.settle(reply, outcome)
+            self._contention.settle(session, reply, outcome)
         else:
             assert isinstance(outcome, EventflowError), outcome
-            self._contention.settle(reply, find_collision(outcome) or replies.error(outcome))
+            self._contention.settle(session, reply, find_collision(outcome) or replies.error(outcome))
 
     def _failure_reply(self, failure: Failure) -> bytes:
         return replies.error(error_of(failure, self._log, "a read failed"))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from eventflowdb.errors import StorageFailed
 from eventflowdb.events import Append, Collision
 from eventflowdb.limits import (
+    CONNECTION_APPENDS_MAX,
     CONTENDED_STREAMS_MAX,
     REFUSAL_HOLD_SECONDS_MAX,
     RETRY_SECONDS,
@@ -131,13 +132,13 @@ def test_where_reads_do_not_see_everything_it_is_tried() -> None:
 def test_streams_are_remembered_up_to_a_bound_and_the_oldest_is_forgotten(
     server: SteppedServer, connection: Connection
 ) -> None:
-    contention, session = Contention(server.database, Pacing(server.clock)), connection.session
+    contention, session = Contention(server.database, Pacing(server.clock, server.clock.seconds)), connection.session
     server.hold(STREAM, 1)
     late = Append.to_stream(STREAM, 0, [], 0)
-    contention.settle(PendingReply(), Collision(STREAM, 0, 1))
+    contention.settle(session, PendingReply(), Collision(STREAM, 0, 1))
     for number in range(CONTENDED_STREAMS_MAX):
         assert contention.refuse(session, late)
-        contention.settle(PendingReply(), Collision(f"stream {number}", 0, 1))
+        contention.settle(session, PendingReply(), Collision(f"stream {number}", 0, 1))
     assert not contention.refuse(session, late)
 
 
@@ -222,6 +223,37 @@ def test_a_pipeline_is_told_at_once(server: SteppedServer, rivals: list[Connecti
     assert late.text.startswith(refusal(0, 2))
     assert late_too.text.startswith(refusal(1, 2))
     assert pong == "PONG"
+
+
+def test_all_of_a_long_pipeline_is_told_at_once_in_order_and_in_few_writes(server: SteppedServer) -> None:
+    length = CONNECTION_APPENDS_MAX + 10
+    server.hold(STREAM, length)
+    connection = server.connect()
+    connection.send(*[add(STREAM, version, "late") for version in range(length)], request("PING"))
+    server.commit()
+    assert len(connection.line.sends) < 10
+    *texts, pong = read_replies(connection.take())
+    assert len(texts) == length
+    assert all(text.text.startswith(refusal(version, length)) for version, text in enumerate(texts))
+    assert pong == "PONG"
+
+
+def test_who_loses_again_and_again_alone_is_told_at_once(server: SteppedServer, connection: Connection) -> None:
+    server.hold(STREAM, 9)
+    for version in range(9):
+        connection.send(add(STREAM, version, "late"))
+        server.commit()
+        [text] = refused(connection)
+        assert text.startswith(refusal(version, 9))
+
+
+def test_who_loses_again_gets_to_the_end_of_the_line(server: SteppedServer, rivals: list[Connection]) -> None:
+    rivals[0].send(add(STREAM, 1, "late"))
+    assert [len(refused(rival)) for rival in rivals] == [0, 1, 0]
+    rivals[1].send(add(STREAM, 1, "late"))
+    assert [len(refused(rival)) for rival in rivals] == [0, 0, 1]
+    rivals[2].send(add(STREAM, 1, "late"))
+    assert [len(refused(rival)) for rival in rivals] == [1, 0, 0]
 
 
 def test_who_sends_no_more_is_told_at_once(server: SteppedServer, rivals: list[Connection]) -> None:

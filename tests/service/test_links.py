@@ -74,9 +74,9 @@ class Watcher:
         """Nothing more comes."""
 
 
-def session() -> Session:
+def session(number: int = 1) -> Session:
     """The session of some client."""
-    return Session(1, "127.0.0.1:1", "127.0.0.1:2", True, 0.0)
+    return Session(number, "127.0.0.1:1", "127.0.0.1:2", True, 0.0)
 
 
 class FrontEnd:
@@ -87,7 +87,7 @@ class FrontEnd:
         self.clock = Clock()
         self.frames: list[Frame] = []
         self.losses = 0
-        contention = Contention(server.database, Pacing(self.clock))
+        contention = Contention(server.database, Pacing(self.clock, self.clock.seconds))
         self.core = CoreLink(self.link.outbox, self.clock, contention, self.frames.append, self._lose)
         self.core.opened(self.link.send)
 
@@ -133,7 +133,7 @@ def test_an_append_that_is_bound_to_fail_is_refused_by_the_front(front: FrontEnd
     front.core.received(links.encode_items(links.OUTCOMES, [(1, Collision(STREAM, 0, 1))]))
     assert isinstance(reply.value, bytes)
     assert reply.value.startswith(b"-CONCURRENCY stream=%b expected=0 actual=1: " % STREAM.encode())
-    refused = front.core.append(session(), add(0))
+    refused = front.core.append(session(2), add(0))
     assert isinstance(refused, PendingReply)
     assert refused.value is None
     front.core.append(session(), add(2))
@@ -145,7 +145,7 @@ def test_an_append_that_is_bound_to_fail_is_refused_by_the_front(front: FrontEnd
 
 
 def test_those_who_collide_in_the_core_are_told_one_after_the_other(front: FrontEnd, server: SteppedServer) -> None:
-    replies = [front.core.append(session(), add(0)) for _ in range(3)]
+    replies = [front.core.append(session(number), add(0)) for number in range(3)]
     front.link.turn()
     late = Collision(STREAM, 0, 1)
     front.core.received(links.encode_items(links.OUTCOMES, [(3, late), (2, late)]))

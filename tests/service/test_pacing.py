@@ -19,7 +19,7 @@ class Losers:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.pacing = Pacing(self.clock)
+        self.pacing = Pacing(self.clock, self.clock.seconds)
         self.stores = 0
         self._numbers = count()
         self.told: list[int] = []
@@ -35,7 +35,7 @@ class Losers:
             reply.hurry()
         number = next(self._numbers)
         reply.when_settled(lambda _: self.told.append(number))
-        self.pacing.refuse(stream, reply, lambda: b"%d" % self.stores)
+        self.pacing.refuse(stream, number, reply, lambda: b"%d" % self.stores)
         return reply
 
     def store(self, stream: str = STREAM) -> None:
@@ -134,7 +134,7 @@ def test_the_fault_of_one_does_not_keep_the_next_ones_waiting(losers: Losers, fa
     losers.lose()
     reply = PendingReply()
     reply.when_settled(fail)
-    losers.pacing.refuse(STREAM, reply, lambda: b"late")
+    losers.pacing.refuse(STREAM, 7, reply, lambda: b"late")
     losers.lose()
     losers.clock.pump([RETRY_SECONDS] * 2)
     assert losers.told == [0, 1]
@@ -164,7 +164,7 @@ def test_one_that_waits_for_its_commit_is_counted_when_it_loses(losers: Losers) 
     reply, counted = PendingReply(), list[object]()
     reply.count_with(counted.append)
     assert not counted
-    losers.pacing.refuse(STREAM, reply, lambda: b"late")
+    losers.pacing.refuse(STREAM, 7, reply, lambda: b"late")
     assert counted == [b"late"]
     losers.clock.advance(RETRY_SECONDS)
     assert reply.value == b"late"

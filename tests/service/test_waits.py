@@ -291,6 +291,19 @@ def test_damage_is_told_to_all_who_share_a_look(server: SteppedServer, monkeypat
     assert not server.notices.has_watchers
 
 
+def test_a_look_that_fails_at_once_is_counted_as_a_failure(
+    server: SteppedServer, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(stream: str, version: int, limit: int | None) -> None:
+        raise CorruptRecord("a flipped bit")
+
+    monkeypatch.setattr(server.database, "open_stream_end", fail)
+    connection.send(get(STREAM, wait_ms=LONG))
+    assert read_replies(connection.take()) == [ReplyError("CORRUPT", "a flipped bit")]
+    count = server.parts.statistics.count_of("GET")
+    assert (count.calls, count.failed) == (1, 1)
+
+
 # What ends the wait.
 
 
