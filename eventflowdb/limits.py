@@ -116,7 +116,7 @@ INLINE_COMMIT_APPENDS_MIN = 4
 INLINE_COMMIT_OTHERS_FEW = 4
 """So many others since the last batch may be kept waiting whatever the batch: they have not much to wait for."""
 INLINE_COMMIT_OTHERS_SECONDS = 0.1
-"""Where there are fewer, others are thought to be about for so long."""
+"""Where there are more others than that, they are thought to be about for so long."""
 INLINE_COMMIT_SECONDS_MAX = 0.01
 """One that takes longer sends them to the commit thread for a while."""
 INLINE_COMMIT_PAUSE_SECONDS = 1.0

@@ -15,16 +15,17 @@ from eventflowdb.service.pacing import Pacing
 from eventflowdb.service.records import stream_of, version_of
 from eventflowdb.service.reply import PendingReply
 from eventflowdb.service.session import Session
-from eventflowdb.storage.batch import Outcome
 from eventflowdb.wire import replies
+from eventflowdb.wire.links import Outcome
 
 
-def find_collision(outcome: Outcome) -> Collision | None:
-    """The collision that an append's outcome tells of, if it does."""
-    if not isinstance(outcome, WrongExpectedVersion):
-        return None
-    stream, expected, actual = outcome.stream, outcome.expected, outcome.actual
-    return None if stream is None or expected is None or actual is None else Collision(stream, expected, actual)
+def refusal_of(error: EventflowError) -> Collision | bytes:
+    """What is told of an append that was not stored: its collision, or the reply as it goes out."""
+    if isinstance(error, WrongExpectedVersion):
+        stream, expected, actual = error.stream, error.expected, error.actual
+        if stream is not None and expected is not None and actual is not None:
+            return Collision(stream, expected, actual)
+    return replies.error(error)
 
 
 class Contention:
@@ -47,7 +48,7 @@ class Contention:
         self._refuse(session, reply, collision)
         return reply
 
-    def settle(self, session: Session, reply: PendingReply, outcome: "list[bytes] | Collision | bytes") -> None:
+    def settle(self, session: Session, reply: PendingReply, outcome: Outcome) -> None:
         """Have an append answered: with its records, that it collided, or by another reply as it goes out."""
         if isinstance(outcome, bytes):
             reply.settle(outcome)

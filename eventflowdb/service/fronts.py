@@ -21,7 +21,7 @@ from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
 from eventflowdb.limits import ASK_SECONDS_MAX
 from eventflowdb.service.appends import Appends
-from eventflowdb.service.contention import find_collision
+from eventflowdb.service.contention import refusal_of
 from eventflowdb.service.dispatch import Dispatcher
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.outbox import Outbox
@@ -29,7 +29,7 @@ from eventflowdb.service.questions import Told
 from eventflowdb.service.reply import BlockedReply, LongReply, PendingReply
 from eventflowdb.service.session import Session
 from eventflowdb.storage.batch import Outcome
-from eventflowdb.wire import links, replies
+from eventflowdb.wire import links
 from eventflowdb.wire.links import Frame, FrameReader
 from eventflowdb.wire.values import RESP2, RESP3
 
@@ -235,7 +235,7 @@ class FrontLink:
         item: object = outcome
         size_bytes = 0
         if isinstance(outcome, EventflowError):
-            item = find_collision(outcome) or replies.error(outcome)
+            item = refusal_of(outcome)
         elif isinstance(outcome, list):
             size_bytes = sum(map(len, outcome))
         self.outbox.gather(links.OUTCOMES, number, item, size_bytes)

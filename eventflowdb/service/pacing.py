@@ -70,16 +70,13 @@ class Pacing:
         elif line.told == loser:
             # It has had its turn.
             line.next_at = now
-        if not line.held and now >= line.next_at:
-            line.told, line.next_at = loser, now + RETRY_SECONDS
-            self._see_to(stream, line, now)
-            reply.settle(value())
-            return
         held = _Held(loser, reply, value, now + REFUSAL_HOLD_SECONDS_MAX)
         line.held.append(held)
-        reply.hold(value(), lambda: self._hurry(line, held))
         if now >= line.next_at:
             self._tell_next(line, now)
+        if reply.value is None:
+            reply.hold(value(), lambda: self._hurry(line, held))
+        self._see_to(stream, line, now)
 
     def stored(self, streams: Iterable[str]) -> None:
         """Something was stored in these streams: whoever is next in their lines is told."""

@@ -15,7 +15,7 @@ from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
 from eventflowdb.limits import RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.appends import Appends
-from eventflowdb.service.contention import Contention, find_collision
+from eventflowdb.service.contention import Contention, refusal_of
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
@@ -152,7 +152,7 @@ class Responders:
             self._contention.settle(session, reply, outcome)
         else:
             assert isinstance(outcome, EventflowError), outcome
-            self._contention.settle(session, reply, find_collision(outcome) or replies.error(outcome))
+            self._contention.settle(session, reply, refusal_of(outcome))
 
     def _failure_reply(self, failure: Failure) -> bytes:
         return replies.error(error_of(failure, self._log, "a read failed"))

@@ -1,8 +1,8 @@
 """Group commit: everything that waits goes into one write transaction and one fsync.
 
 Theory of operation. `append` runs on the reactor's thread and only queues. At the end of the reactor's turn, when all
-that has come to any connection is queued, it becomes a batch. A small one is committed there and then, where that
-keeps nobody else waiting (inline.py); any other is taken and committed by one commit thread, which sends the outcomes
+that has come to any connection is queued, it becomes a batch. A small one is committed there and then, where that keeps
+hardly anyone else waiting (inline.py); any other is taken and committed by one commit thread, which sends the outcomes
 back in one hop. What has come meanwhile is next. So a batch waits for the previous commit and for the turn in which it
 came, and for nothing else: there is no timer.
 
