@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from eventflowdb.consumers import Changed, ConsumerChange
-from eventflowdb.errors import CorruptRecord, EventflowError, InvalidArgument, UnlessMatched, WrongExpectedVersion
+from eventflowdb.errors import EventflowError, InvalidArgument, UnlessMatched, WrongExpectedVersion
 from eventflowdb.events import ANY, EXISTS, Append, Checkpoint, NewEvent, RecordedEvent, StreamAppend
 from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
@@ -109,29 +109,27 @@ class Batch:
             self._consumer_writes().ack(checkpoint.consumer, [checkpoint.id])
 
     def write(self) -> bool:
-        """Write what is staged and the new head into the transaction; False where there is nothing."""
+        """Have what is staged and the new head among the changes, which are to be completed; False if there is none."""
         changes, environment = self.changes, self._environment
         is_changed = self._requests is not None and self._requests.write(changes)
         if self._consumers is not None:
             is_changed |= self._consumers.write()
         if not self._log_entries:
             return is_changed
-        changes.put_all(environment.streams, self._new_streams)
-        if changes.put_all(environment.log, self._log_entries, is_append=True) != len(self._log_entries):
-            # What cannot be appended is passed over, without an error.
-            raise CorruptRecord("the log goes on beyond its head; restore from a backup")
+        changes.put_later(environment.streams, self._new_streams)
+        changes.put_later(environment.log, self._log_entries, is_append=True)
         # In key order neighbours share pages; the entries of one stream stay in order, since versions grow.
         self._index_entries.sort()
-        changes.put_all(environment.stream_events, self._index_entries)
+        changes.put_later(environment.stream_events, self._index_entries)
         self._write_terms()
         self._links.sort()
-        changes.put_all(environment.links, self._links)
+        changes.put_later(environment.links, self._links)
         self._head = Head(self._position, self._log_entries[-1][0], self._checksum, self._added_at_us)
-        changes.put(environment.meta, layout.HEAD_KEY, layout.pack_head(self._head))
+        changes.put_later(environment.meta, [(layout.HEAD_KEY, layout.pack_head(self._head))])
         return True
 
     def committed(self, commit: int) -> None:
-        """The batch, which is a part of this transaction, is on disk: the tip moves."""
+        """The batch is a part of this transaction: the tip moves. It is good for nothing if the batch is lost."""
         tip = self._tip
         if self._log_entries:
             tip.head = self._head
@@ -267,9 +265,9 @@ class Batch:
             entries.extend([(number, event_id) for event_id in ids])
         self._new_term_count = len(new)
         new.sort()
-        self.changes.put_all(environment.terms, new)
+        self.changes.put_later(environment.terms, new)
         entries.sort()
-        self.changes.put_all(environment.term_events, entries)
+        self.changes.put_later(environment.term_events, entries)
 
 
 def _text(id_number: int) -> str:

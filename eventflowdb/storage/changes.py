@@ -1,4 +1,4 @@
-"""What a write transaction changes: done at once, and kept in the form in which the journal repeats it.
+"""What a write transaction changes: done at once or in the end, and kept in the form in which the journal repeats it.
 
 Every change is blind: a value put under a key, or a key taken away, whatever was there. So the changes of some commits,
 repeated in their order over any state between the one they began with and the one they led to, lead to the latter.
@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from eventflowdb.errors import CorruptRecord
 from eventflowdb.storage.environment import Environment
 
 Entry = tuple[bytes, bytes]
@@ -22,30 +23,41 @@ _decode = msgspec.msgpack.Decoder(list[Change]).decode
 class Changes:
     """The changes of one batch, made in a write transaction. Databases are those of the environment."""
 
-    __slots__ = ("_made", "_numbers", "_txn")
+    __slots__ = ("_later", "_made", "_numbers", "_txn")
 
     def __init__(self, environment: Environment, txn: Any) -> None:
         self._numbers = environment.numbers
         self._txn = txn
         self._made: list[Change] = []
+        self._later: list[tuple[Any, list[Entry], bool]] = []
 
     def put(self, database: Any, key: bytes, value: bytes) -> None:
         """Put one value in place of any other."""
         self._txn.put(key, value, db=database)
         self._made.append((self._numbers[database], True, [(key, value)]))
 
-    def put_all(self, database: Any, entries: list[Entry], *, is_append: bool = False) -> int:
-        """Put values, best in the order of their keys; how many. is_append: behind all others, else they are passed."""
-        if not entries:
-            return 0
-        if len(entries) == 1:
-            # For one, a cursor costs more than what it does.
-            ((key, value),) = entries
-            count = int(self._txn.put(key, value, append=is_append, db=database))
-        else:
-            _, count = self._txn.cursor(database).putmulti(entries, append=is_append)
-        self._made.append((self._numbers[database], True, entries))
-        return count
+    def put_later(self, database: Any, entries: list[Entry], *, is_append: bool = False) -> None:
+        """Put values, best in the order of their keys, when `complete` is called; before, nothing must look for them.
+
+        is_append: they belong behind all others, and are in the log.
+        """
+        if entries:
+            self._later.append((database, entries, is_append))
+            self._made.append((self._numbers[database], True, entries))
+
+    def complete(self) -> None:
+        """Put what was left for later. CorruptRecord where what belongs behind all others does not."""
+        later, self._later = self._later, []
+        for database, entries, is_append in later:
+            if len(entries) == 1:
+                # For one, a cursor costs more than what it does.
+                ((key, value),) = entries
+                count = int(self._txn.put(key, value, append=is_append, db=database))
+            else:
+                _, count = self._txn.cursor(database).putmulti(entries, append=is_append)
+            if is_append and count != len(entries):
+                # What cannot be appended is passed over, without an error.
+                raise CorruptRecord("the log goes on beyond its head; restore from a backup")
 
     def delete(self, database: Any, key: bytes) -> bool:
         """Take a key away; whether it was there."""

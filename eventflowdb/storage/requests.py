@@ -57,7 +57,7 @@ class AnsweredRequests:
     def write(self, changes: Changes) -> bool:
         """Write what is staged; False where there is nothing."""
         entries = sorted([(key.encode(), layout.pack_answer(answer, key)) for key, (answer, _) in self._staged.items()])
-        changes.put_all(self._environment.requests, entries)
+        changes.put_later(self._environment.requests, entries)
         return bool(entries)
 
     def _read(self, answer: Answer) -> list[bytes]:

@@ -29,6 +29,16 @@ def require_free_space(folder: Path, batch_bytes: int, min_free_bytes: int) -> N
         )
 
 
+def certain_map_room(env: Any) -> int:
+    """How many bytes of keys and values a transaction can put for certain before the map is full; it may be more.
+
+    All pages in use may have to be copied, and to be split in two; so may those of what is put.
+    """
+    info = env.info()
+    used = (int(info["last_pgno"]) + 1) * int(env.stat()["psize"])
+    return (int(info["map_size"]) - 3 * used) // _BATCH_GROWTH
+
+
 class Reserve:
     """Room of the data file that is its own already, whatever else fills the disk."""
 

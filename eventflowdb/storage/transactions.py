@@ -1,8 +1,8 @@
 """Write transactions: batches of appends, each on the disk before it is answered and before any read sees it.
 
-Theory of operation. A batch is staged in LMDB's write transaction: everything it depends on is read there. Then the
-journal gets what it changed, with one flush, and that makes it durable. Then the transaction is committed, without a
-flush, and reads see it.
+Theory of operation. A batch is staged: everything it depends on is read in LMDB's write transaction. Then the journal
+gets what it changes, and while the disk begins to write that, it is changed in the transaction. One flush of the
+journal makes it durable. Then the transaction is committed, without a flush, and reads see it.
 
 While nobody reads, that last step may wait: the transaction stays open for the batches that follow, and all of them
 become visible at once. That spares most of a commit's work, for the journal needs none of it. What waits so is on the
@@ -29,7 +29,7 @@ from eventflowdb.storage.batch import Batch, Outcome, Write
 from eventflowdb.storage.changes import repeat
 from eventflowdb.storage.checkpoints import Checkpoints
 from eventflowdb.storage.environment import DATA_FILE
-from eventflowdb.storage.room import Reserve, is_for_want_of_room, is_full, require_free_space
+from eventflowdb.storage.room import Reserve, certain_map_room, is_for_want_of_room, is_full, require_free_space
 from eventflowdb.storage.tip import Tip
 
 _JOURNAL_PATIENCE = 4
@@ -68,6 +68,8 @@ class WriteTransactions:
         self._reserve = Reserve(self.environment.env, path / DATA_FILE, DEFERRED_RESERVE_BYTES)
         self._has_reserve = False
         """Whether the disk has room for what is deferred in it, whatever else becomes of the disk."""
+        self._certain_room = 0
+        """So many bytes of changes fit into the open transaction for certain."""
         self._deferred: list[bytes] = []
         """The changes of batches that are on the disk, but which no read sees."""
         self._deferred_bytes = 0
@@ -149,21 +151,39 @@ class WriteTransactions:
             tip = Tip(self.environment, txn)
         batch = Batch(self.environment, txn, writes, self._clock_ns() // 1000, tip)
         outcomes = [batch.stage(write) for write in writes]
-        is_changed = batch.write()
+        if not batch.write():
+            on_staged()
+            self._tip = tip
+            return outcomes
+        changes = batch.changes.encode()
+        if self._deferred_bytes + len(changes) > self._certain_room:
+            # Where it may not fit it must not stand in the journal before that is known: no start could repeat it.
+            batch.changes.complete()
+        self._write_journal(changes)
+        self._complete(batch)
         on_staged()
-        if is_changed:
-            changes = batch.changes.encode()
-            self._write_journal(changes)
-            self._deferred.append(changes)
-            self._deferred_bytes += len(changes)
-            batch.committed(self._commit)
+        self._checkpoints.journal.flush()
+        self._deferred.append(changes)
+        self._deferred_bytes += len(changes)
         self._tip = tip
         return outcomes
+
+    def _complete(self, batch: Batch) -> None:
+        """Do what is left of a batch, while the disk begins with its record."""
+        journal = self._checkpoints.journal
+        journal.begin_flush()
+        try:
+            batch.changes.complete()
+        except BaseException:
+            journal.take_back()
+            raise
+        batch.committed(self._commit)
 
     def _begin(self) -> Any:
         self._txn = txn = self.environment.env.begin(write=True)
         self._commit = int(txn.id())
         self._has_reserve = False
+        self._certain_room = certain_map_room(self.environment.env)
         return txn
 
     def _write_journal(self, changes: bytes) -> None:
@@ -175,7 +195,6 @@ class WriteTransactions:
                 raise
             journal.take_back()
             raise StoreFull("the disk is full; nothing was stored; free some space and retry") from error
-        journal.flush()
 
     def _may_defer(self) -> bool:
         """Whether what is deferred can stay so, since it is not much, and has its room on the disk."""

@@ -1,0 +1,93 @@
+"""What a batch changes stands in the journal first, where it fits for certain; what cannot be made stands nowhere."""
+
+import shutil
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from eventflowdb.errors import StorageFailed, StoreFull
+from eventflowdb.storage.changes import Changes
+from eventflowdb.storage.journal import Journal
+from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.verify import verify
+
+from .samples import OTHER, STREAM, OpenDatabase, append_of, read_log, stored
+
+KIB = 1024
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done to journal and transaction, in order."""
+    taken: list[str] = []
+    for owner, name in ((Journal, "write"), (Journal, "begin_flush"), (Changes, "complete"), (Journal, "flush")):
+        _record(monkeypatch, owner, name, taken)
+    return taken
+
+
+def _record(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, taken: list[str]) -> None:
+    original = getattr(owner, name)
+
+    def recorded(self: object, *arguments: object) -> object:
+        taken.append(name)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(owner, name, recorded)
+
+
+def test_the_disk_begins_with_the_record_before_the_changes_are_made(database: OpenDatabase, steps: list[str]) -> None:
+    database.reopen(map_size=1 << 30)
+    steps.clear()
+    stored(database.store, append_of(STREAM, 0, "a"))
+    assert steps == ["write", "begin_flush", "complete", "flush"]
+
+
+def test_changes_that_may_not_fit_are_made_before_the_journal_has_them(
+    database: OpenDatabase, steps: list[str]
+) -> None:
+    """Else a crash could leave a record that no start has room for, of an append that was refused."""
+    database.reopen(map_size=256 * KIB)
+    steps.clear()
+    with pytest.raises(StoreFull):
+        database.store.append_batch([append_of(STREAM, 0, "a" * 300 * KIB)])
+    assert set(steps) == {"complete"}
+    stored(database.store, append_of(STREAM, 0, "a" * 30 * KIB))
+    assert steps[-5:] == ["complete", "write", "begin_flush", "complete", "flush"]
+
+
+@pytest.mark.parametrize("is_deferred", [False, True], ids=["alone", "behind one that no read sees"])
+@pytest.mark.parametrize(("failure", "refusal"), [(lmdb.MapFullError, StoreFull), (lmdb.Error, StorageFailed)])
+def test_a_batch_that_could_not_be_made_is_in_the_journal_no_more(
+    database: OpenDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    is_deferred: bool,
+    failure: type[lmdb.Error],
+    refusal: type[Exception],
+) -> None:
+    store = database.store
+    records = stored(store, append_of(STREAM, 0, "a"))
+    if is_deferred:
+        (outcome,) = store.append_batch([append_of(STREAM, 1, "b")], may_defer=True)
+        assert isinstance(outcome, list)
+        records += outcome
+        assert store.has_deferred
+
+    def fail(changes: Changes) -> None:
+        raise failure
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Changes, "complete", fail)
+        with pytest.raises(refusal):
+            store.append_batch([append_of(OTHER, 0, "c")])
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    for name in ("data.mdb", "journal-0", "journal-1"):
+        shutil.copy(database.folder / name, crashed / name)
+    again = LmdbStore.open(crashed, map_size=1 << 30)
+    assert read_log(again) == records
+    assert verify(again.environment).first_problem is None
+    again.close()
+    if refusal is StoreFull:
+        stored(store, append_of(OTHER, 0, "d"))
