@@ -135,6 +135,9 @@ CHECKPOINT_COMMITS_MAX = 1024
 """After so many commits of LMDB the data file is flushed: until then none of the pages they free is used again."""
 CHECKPOINT_JOURNAL_BYTES_MAX = 8 * MIB
 """The same for so much of the journal: a start after a crash makes its changes again."""
+CHECKPOINT_HURRY_BYTES = 2 * MIB
+"""Where the journal grows by so much while the data file is written back little by little, the rest is flushed at once:
+those who append so much want it to be over more than they mind a pause."""
 JOURNAL_GROWTH_BYTES = 1 * MIB
 """A file of the journal is made longer by up to so much at once; a flush is dearest where a file grows."""
 REPEATED_BYTES_MAX = 4 * MIB

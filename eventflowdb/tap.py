@@ -128,7 +128,7 @@ class EventflowService(Service):
             notices,
             deferring=self._reactor,
             soon=soon_of(self._reactor),
-            inline=InlineCommits(self._store.writing.is_checkpointing),
+            inline=InlineCommits(self._store.writing.is_flushing),
         )
         self._estimates = Estimates(self._count, settings.count_interval, self._reactor)
         reads = Reads(self._store, off_thread(self._reactor, self._read_threads))

@@ -70,7 +70,7 @@ class Core:
             self._storage_failed,
             self._notices,
             soon=soon_of(reactor),
-            inline=InlineCommits(self._store.writing.is_checkpointing),
+            inline=InlineCommits(self._store.writing.is_flushing),
         )
         self._estimates = Estimates(self._count, settings.count_interval, reactor)
         reads = Reads(self._store, off_thread(reactor, self._read_threads))

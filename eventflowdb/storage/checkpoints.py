@@ -13,6 +13,7 @@ taken: a state must not be taken from under readers. Then too the changes are ma
 import fcntl
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from eventflowdb.storage.environment import DATA_FILE, READERS_FILE, Environment
 from eventflowdb.storage.journal import META_BYTES, Journal, State
 from eventflowdb.storage.pages import HEADER_BYTES
 from eventflowdb.storage.records import unseal
+from eventflowdb.storage.writeback import write_back
 
 _PAGE_BYTES_AT = 24
 """Where a meta gives the page size."""
@@ -38,7 +40,7 @@ _OPEN: set[Path] = set()
 class Checkpoints:
     """Keeps the data file of an open environment and its journal in step.
 
-    `begin` is called between commits by the thread that commits; `finish` by any thread.
+    `begin` is called between commits by the thread that commits; `write_back` and `finish` by any thread.
     """
 
     def __init__(self, environment: Environment, journal: Journal) -> None:
@@ -118,6 +120,10 @@ class Checkpoints:
         self._commits = 0
         state = _read_state(self._environment, int(self._next.id()))
         self.journal.begin(self._database_id, state)
+
+    def write_back(self, is_hurried: Callable[[], bool]) -> None:
+        """Have the disk take most of the data file little by little, so that `finish` keeps it from nobody for long."""
+        write_back(self._environment.folder / DATA_FILE, is_hurried)
 
     def finish(self, *, is_closed: bool = False) -> None:
         """Have the state on the disk: it may take as long as the disk does. OSError."""

@@ -20,6 +20,7 @@ import lmdb
 
 from eventflowdb.errors import StorageFailed, StoreFull
 from eventflowdb.limits import (
+    CHECKPOINT_HURRY_BYTES,
     CHECKPOINT_JOURNAL_BYTES_MAX,
     DEFERRED_BATCHES_MAX,
     DEFERRED_BYTES_MAX,
@@ -77,15 +78,18 @@ class WriteTransactions:
         self._has_finished = Event()
         """No checkpoint is under way."""
         self._has_finished.set()
+        self._is_flushing = False
+        self._is_awaited = False
+        """Somebody waits for the end of the checkpoint."""
 
     @property
     def has_deferred(self) -> bool:
         """Whether batches are on disk that no read sees yet."""
         return bool(self._deferred)
 
-    def is_checkpointing(self) -> bool:
-        """Whether the data file is being flushed."""
-        return not self._has_finished.is_set()
+    def is_flushing(self) -> bool:
+        """Whether the data file is being flushed, so that other flushes may have to wait for the disk."""
+        return self._is_flushing
 
     def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None], *, may_defer: bool) -> list[Outcome]:
         """Store a batch of writes; when this returns, what it stored is on disk.
@@ -112,12 +116,12 @@ class WriteTransactions:
 
     def close(self) -> None:
         """Have everything on the disk, the data file included, and close it."""
-        self._has_finished.wait()
+        self._await_checkpoint()
         # What fails now is made up for by the next start.
         with contextlib.suppress(OSError, lmdb.Error, StorageFailed):
             if self._failure is None:
                 self._show()
-                self._has_finished.wait()
+                self._await_checkpoint()
                 self._checkpoints.begin()
                 self._checkpoints.finish(is_closed=True)
         self._checkpoints.close()
@@ -282,7 +286,7 @@ class WriteTransactions:
     def _checkpoint_if_due(self) -> None:
         checkpoints = self._checkpoints
         if checkpoints.journal.size_bytes >= _JOURNAL_PATIENCE * CHECKPOINT_JOURNAL_BYTES_MAX:
-            self._has_finished.wait()
+            self._await_checkpoint()
         if not checkpoints.is_due or not self._has_finished.is_set():
             return
         self._has_finished.clear()
@@ -295,24 +299,36 @@ class WriteTransactions:
 
     def _checkpoint_now(self) -> bool:
         """Checkpoint, and wait for it; False where nothing was committed since the last one."""
-        self._has_finished.wait()
+        self._await_checkpoint()
         if self._failure is not None or not (self._deferred or self._checkpoints.has_commits):
             return False
         try:
             self._show()
-            self._has_finished.wait()
+            self._await_checkpoint()
             self._checkpoints.begin()
             self._checkpoints.finish()
         except (OSError, lmdb.Error) as error:
             raise self._fail(error) from error
         return True
 
+    def _await_checkpoint(self) -> None:
+        self._is_awaited = True
+        self._has_finished.wait()
+        self._is_awaited = False
+
+    def _is_hurried(self) -> bool:
+        """Whether the checkpoint should be over soon, whoever has to wait for the disk."""
+        return self._is_awaited or self._checkpoints.journal.size_bytes >= CHECKPOINT_HURRY_BYTES
+
     def _finish(self) -> None:
         """On whatever thread may wait for the disk."""
         try:
+            self._checkpoints.write_back(self._is_hurried)
+            self._is_flushing = True
             self._checkpoints.finish()
         except (OSError, lmdb.Error) as error:
             # Nothing is lost, as long as the journal is there; but the disk cannot be trusted any more.
             self._fail(error)
         finally:
+            self._is_flushing = False
             self._has_finished.set()

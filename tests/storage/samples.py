@@ -1,11 +1,13 @@
 """What the tests of the store put in, and how they look at what came out."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eventflowdb.events import Append, NewEvent
 from eventflowdb.storage.lmdb_store import CHUNK, Chunk, LmdbStore, ReadBounds
+from eventflowdb.storage.transactions import run_here
 from eventflowdb.storage.verify import verify
 
 STREAM = "c3b07384-d9a0-4c9b-8f3e-5a1f0e2d4b6c"
@@ -37,13 +39,31 @@ class OpenDatabase:
         self.clock = clock
         self.store = self._open()
 
-    def _open(self, *, map_size: int = 1 << 30, min_free_bytes: int = 0) -> LmdbStore:
-        return LmdbStore.open(self.folder, map_size=map_size, min_free_bytes=min_free_bytes, clock_ns=self.clock)
+    def _open(
+        self,
+        *,
+        map_size: int = 1 << 30,
+        min_free_bytes: int = 0,
+        elsewhere: Callable[[Callable[[], None]], object] = run_here,
+    ) -> LmdbStore:
+        return LmdbStore.open(
+            self.folder,
+            map_size=map_size,
+            min_free_bytes=min_free_bytes,
+            clock_ns=self.clock,
+            elsewhere=elsewhere,
+        )
 
-    def reopen(self, *, map_size: int = 1 << 30, min_free_bytes: int = 0) -> LmdbStore:
+    def reopen(
+        self,
+        *,
+        map_size: int = 1 << 30,
+        min_free_bytes: int = 0,
+        elsewhere: Callable[[Callable[[], None]], object] = run_here,
+    ) -> LmdbStore:
         """Close the store, open it again, and return it."""
         self.store.close()
-        self.store = self._open(map_size=map_size, min_free_bytes=min_free_bytes)
+        self.store = self._open(map_size=map_size, min_free_bytes=min_free_bytes, elsewhere=elsewhere)
         return self.store
 
     def verify_and_close(self) -> None:

@@ -1,13 +1,19 @@
 """What a batch changes stands in the journal first, where it fits for certain; what cannot be made stands nowhere."""
 
 import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 
 import lmdb
 import pytest
 
 from eventflowdb.errors import StorageFailed, StoreFull
+from eventflowdb.limits import CHECKPOINT_COMMITS_MAX, CHECKPOINT_HURRY_BYTES
 from eventflowdb.storage.changes import Changes
+from eventflowdb.storage.checkpoints import Checkpoints
 from eventflowdb.storage.journal import Journal
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.verify import verify
@@ -91,3 +97,73 @@ def test_a_batch_that_could_not_be_made_is_in_the_journal_no_more(
     again.close()
     if refusal is StoreFull:
         stored(store, append_of(OTHER, 0, "d"))
+
+
+def test_a_checkpoint_is_written_back_before_it_is_flushed_and_meanwhile_the_disk_is_not_busy(
+    database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+    checkpoints: list[Callable[[], None]] = []
+    store = database.reopen(elsewhere=checkpoints.append)
+    write_back, finish = Checkpoints.write_back, Checkpoints.finish
+
+    def written_back(of: Checkpoints, is_hurried: Callable[[], bool]) -> None:
+        seen.append(("write back", store.writing.is_flushing()))
+        write_back(of, is_hurried)
+
+    def finished(of: Checkpoints, *, is_closed: bool = False) -> None:
+        seen.append(("finish", store.writing.is_flushing()))
+        finish(of, is_closed=is_closed)
+
+    monkeypatch.setattr(Checkpoints, "write_back", written_back)
+    monkeypatch.setattr(Checkpoints, "finish", finished)
+    for version in range(CHECKPOINT_COMMITS_MAX):
+        stored(store, append_of(STREAM, version, "a"))
+    (checkpoint,) = checkpoints
+    checkpoint()
+    assert seen == [("write back", False), ("finish", True)]
+    assert not store.writing.is_flushing()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> "Queue[Callable[[], bool]]":
+    """Whether each checkpoint that is written back is hurried; it goes on until it is."""
+    asked: Queue[Callable[[], bool]] = Queue()
+
+    def wait(of: Checkpoints, is_hurried: Callable[[], bool]) -> None:
+        asked.put(is_hurried)
+        while not is_hurried():
+            time.sleep(0.001)
+
+    monkeypatch.setattr(Checkpoints, "write_back", wait)
+    return asked
+
+
+def begin_checkpoint(store: LmdbStore) -> None:
+    """Commit until the data file is to be flushed."""
+    for version in range(CHECKPOINT_COMMITS_MAX):
+        stored(store, append_of(STREAM, version, "a"))
+
+
+def test_a_checkpoint_is_hurried_where_much_is_appended(
+    database: OpenDatabase, asked: "Queue[Callable[[], bool]]"
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        store = database.reopen(elsewhere=pool.submit)
+        begin_checkpoint(store)
+        is_hurried = asked.get(timeout=10)
+        assert not is_hurried()
+        stored(store, append_of(OTHER, 0, "a" * CHECKPOINT_HURRY_BYTES))
+        assert is_hurried()
+
+
+def test_a_checkpoint_is_hurried_where_the_end_waits_for_it(
+    database: OpenDatabase, asked: "Queue[Callable[[], bool]]"
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        store = database.reopen(elsewhere=pool.submit)
+        begin_checkpoint(store)
+        is_hurried = asked.get(timeout=10)
+        assert not is_hurried()
+        database.reopen()
+        assert len(read_log(database.store)) == CHECKPOINT_COMMITS_MAX
