@@ -15,6 +15,7 @@ from eventflowdb.service.pacing import Pacing
 from eventflowdb.service.records import stream_of, version_of
 from eventflowdb.service.reply import PendingReply
 from eventflowdb.service.session import Session
+from eventflowdb.storage.batch import Outcome as StoreOutcome
 from eventflowdb.wire import replies
 from eventflowdb.wire.links import Outcome
 
@@ -39,6 +40,8 @@ class Contention:
 
     def refuse(self, session: Session, append: Append) -> PendingReply | None:
         """The reply to an append that, as is known and seen by reads, cannot succeed; None: try it."""
+        if not self._lengths:
+            return None
         collision = self._find_collision(session, append)
         if collision is None:
             return None
@@ -48,16 +51,21 @@ class Contention:
         self._refuse(session, reply, collision)
         return reply
 
-    def settle(self, session: Session, reply: PendingReply, outcome: Outcome) -> None:
-        """Have an append answered: with its records, that it collided, or by another reply as it goes out."""
-        if isinstance(outcome, bytes):
-            reply.settle(outcome)
-        elif isinstance(outcome, list):
-            self._learn_stored(outcome)
+    def settle(self, session: Session, reply: PendingReply, outcome: Outcome | StoreOutcome) -> None:
+        """Have an append answered: with its records, with why it was refused, or by another reply as it goes out."""
+        if isinstance(outcome, list):
+            if self._lengths:
+                self._learn_stored(outcome)
             reply.settle(replies.bulk_array(outcome))
             if self._pacing.has_lines:
                 self._pacing.stored(streams_of([outcome]))
+            return
+        if isinstance(outcome, EventflowError):
+            outcome = refusal_of(outcome)
+        if isinstance(outcome, bytes):
+            reply.settle(outcome)
         else:
+            assert isinstance(outcome, Collision), outcome
             self._learn_refused(outcome)
             self._refuse(session, reply, outcome)
 
@@ -74,7 +82,7 @@ class Contention:
         return replies.error(WrongExpectedVersion.of(stream, expected, max(actual, self._lengths.get(stream, 0))))
 
     def _find_collision(self, session: Session, append: Append) -> Collision | None:
-        if not self._lengths or append.request_id is not None or append.checkpoint is not None:
+        if append.request_id is not None or append.checkpoint is not None:
             return None
         # Of several parts the first that fails is told of, and most have one.
         part = append.parts[0]
@@ -89,7 +97,7 @@ class Contention:
         return Collision(stream, expected, actual) if actual is not None and actual > expected else None
 
     def _learn_stored(self, records: list[bytes]) -> None:
-        if self._lengths and records:
+        if records:
             stream = stream_of(records[-1])
             if stream in self._lengths:
                 self._lengths[stream] = max(self._lengths[stream], version_of(records[-1]) + 1)

@@ -77,6 +77,7 @@ class Conversation:
         self._session = session
         self._dispatcher = dispatcher
         self._execute = dispatcher.execute
+        self._order_of = dispatcher.order_of
         self._freshness = dispatcher.freshness
         self._budget = budget
         session.peer = self
@@ -118,7 +119,7 @@ class Conversation:
             if (
                 words is not None
                 and not self._budget.is_exhausted
-                and not (self._freshness.is_stale and self._is_read(words))
+                and not (self._freshness.is_stale and self._order_of(self._session, words) is Order.READ)
             ):
                 self._run_alone(words)
                 return
@@ -335,7 +336,7 @@ class Conversation:
         return True
 
     def _is_read(self, request: Request) -> bool:
-        return self._dispatcher.order_of(self._session, request) is Order.READ
+        return self._order_of(self._session, request) is Order.READ
 
     def _freshened(self, failure: StorageFailed | None) -> None:
         self._is_freshening = False
@@ -543,4 +544,6 @@ class Conversation:
 
 
 def _weight_bytes(request: Request) -> int:
-    return 0 if isinstance(request, DroppedRequest) else sum(map(len, request))
+    if isinstance(request, DroppedRequest):
+        return 0
+    return len(request[0]) + len(request[1]) if len(request) == 2 else sum(map(len, request))

@@ -75,6 +75,8 @@ class Database:
         self._writer = writer
         self._reads = reads
         self._estimates = estimates
+        self.append = writer.append
+        """Queue an append or another write; see GroupCommitWriter.append."""
 
     @property
     def commits(self) -> Commits:
@@ -90,10 +92,6 @@ class Database:
     def freshness(self) -> Freshness:
         """Whether reads see what was answered."""
         return self._writer
-
-    def append(self, write: Write, settle: Callable[[Outcome], None]) -> None:
-        """Queue an append or another write; see GroupCommitWriter.append."""
-        self._writer.append(write, settle)
 
     def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
         """Begin to read a stream; see Reads.open_stream."""

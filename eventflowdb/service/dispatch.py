@@ -32,12 +32,13 @@ _WORDS_SHOWN_CHARACTERS_MAX = 128
 class _Command:
     """A command as the dispatcher needs it: its row of the table, who answers it, and its figures."""
 
-    __slots__ = ("count", "decode", "is_append", "name", "respond", "spec", "words_max", "words_min")
+    __slots__ = ("count", "decode", "is_append", "name", "order", "respond", "spec", "words_max", "words_min")
 
     def __init__(self, spec: CommandSpec, respond: Responder, count: CommandCount) -> None:
         self.spec = spec
         self.name = spec.name
         self.decode = None if spec.is_decoded_late else spec.decode
+        self.order = spec.order
         self.is_append = spec.order is Order.APPEND
         self.words_min = spec.words_min
         self.words_max = spec.words_max
@@ -116,8 +117,8 @@ class Dispatcher:
         """When a request may run."""
         if isinstance(request, DroppedRequest) or not session.is_authenticated:
             return Order.AT_ONCE
-        found = self._find(request[0])
-        return Order.AT_ONCE if found is None else found.spec.order
+        command = self._commands.get(request[0]) or self._find(request[0])
+        return Order.AT_ONCE if command is None else command.order
 
     def execute(self, session: Session, request: Request) -> Reply:
         """Run one request. Never raises."""

@@ -11,11 +11,10 @@ from eventflowdb import __version__
 from eventflowdb.commands.arguments import EVERYTHING
 from eventflowdb.commands.filters import GET, FilteredRead
 from eventflowdb.commands.shapes import LogRead, StreamRead
-from eventflowdb.errors import EventflowError
 from eventflowdb.events import Append
 from eventflowdb.limits import RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.appends import Appends
-from eventflowdb.service.contention import Contention, refusal_of
+from eventflowdb.service.contention import Contention
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
@@ -23,7 +22,6 @@ from eventflowdb.service.recent import RecentReplies
 from eventflowdb.service.reply import PendingReply, Reply, chunk_reply
 from eventflowdb.service.session import Session
 from eventflowdb.service.waits import Waits
-from eventflowdb.storage.batch import Outcome
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.lmdb_store import Chunk
 from eventflowdb.wire import replies
@@ -57,6 +55,7 @@ class Responders:
         # Apart, or those who read each new event once would drive out what is read again and again.
         self._recent_ends = RecentReplies(database, RECENT_ENDS_BYTES_MAX)
         self._contention = contention
+        self._settle_append = contention.settle
         self._seconds = seconds
         self._started = seconds()
 
@@ -102,7 +101,7 @@ class Responders:
         if refused is not None:
             return refused
         reply = PendingReply()
-        self._appends.append(append, lambda outcome: self._settle(session, reply, outcome))
+        self._appends.append(append, lambda outcome: self._settle_append(session, reply, outcome))
         return reply
 
     def get(self, session: Session, words: Words) -> Reply:
@@ -146,13 +145,6 @@ class Responders:
             lambda failure: reply.settle(self._failure_reply(failure)),
         )
         return reply
-
-    def _settle(self, session: Session, reply: PendingReply, outcome: Outcome) -> None:
-        if isinstance(outcome, list):
-            self._contention.settle(session, reply, outcome)
-        else:
-            assert isinstance(outcome, EventflowError), outcome
-            self._contention.settle(session, reply, refusal_of(outcome))
 
     def _failure_reply(self, failure: Failure) -> bytes:
         return replies.error(error_of(failure, self._log, "a read failed"))

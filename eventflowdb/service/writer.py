@@ -228,7 +228,11 @@ class GroupCommitWriter:
         was_stale, self.is_stale = self.is_stale, is_deferred or (self.is_stale and self._failure is not None)
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
         for (_, settle), outcome in zip(reversed(batch), reversed(outcomes), strict=True):
-            self._tell(settle, outcome)
+            # As in _tell, without a call for each.
+            try:
+                settle(outcome)
+            except Exception:
+                self._log.failure("an outcome could not be told")
         self._rest()
         if self._failure is not None:
             return

@@ -37,6 +37,10 @@ def array(replies: Sequence[bytes]) -> bytes:
 
 def bulk_array(values: Sequence[bytes]) -> bytes:
     """A whole array of bulk strings."""
+    if len(values) == 1:
+        # What most appends are answered.
+        value = values[0]
+        return b"*1\r\n$%d\r\n%b\r\n" % (len(value), value)
     return b"".join((array_start(len(values)), *_item_pieces(values), ARRAY_END))
 
 
