@@ -19,9 +19,13 @@ UNLESS_TYPES_MAX = 1000
 
 # Reads.
 GETALL_LIMIT_DEFAULT = 100
-CHUNK_EVENTS_MAX = 1000
+CHUNK_EVENTS_MAX = 1024
 CHUNK_BYTES_MAX = 768 * KIB
-"""A long reply is read and sent in chunks of so much; one event may be larger and is then a chunk alone."""
+"""A long reply is read and sent in chunks of so much; one event may be larger and is then a chunk alone.
+
+Somewhat more than a thousand: many read pages of a thousand, and one event more where they begin with the last one that
+they have, and that one must not cost a chunk of its own.
+"""
 INLINE_READ_EVENTS_MAX = 64
 INLINE_READ_BYTES_MAX = 64 * KIB
 """Reads up to this size may run on the reactor thread: a thread switch would cost more than the read."""
