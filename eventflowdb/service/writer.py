@@ -39,7 +39,7 @@ from eventflowdb.service.notices import Notices, streams_of
 from eventflowdb.service.threads import ReactorThread, Worker
 from eventflowdb.service.turns import StagingTurn
 from eventflowdb.storage.batch import Outcome, Write
-from eventflowdb.storage.transactions import run_here
+from eventflowdb.storage.transactions import OnStaged, run_here
 
 _REFUSALS = (ConditionFailed, RequestConflict, InvalidArgument, NoSuchConsumer)
 """Of one write, for what it asks: nothing failed."""
@@ -52,20 +52,15 @@ class AppendingStore(Protocol):
     def has_deferred(self) -> bool:
         """Whether batches are on disk that no read sees yet."""
 
-    def append_batch(
-        self, writes: Sequence[Write], on_staged: Callable[[], None], *, may_defer: bool
-    ) -> Sequence[Outcome]:
+    def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> Sequence[Outcome]:
         """Store a batch durably; the outcome of each write, in order.
 
-        on_staged: told when only the flush is left; may_defer: reads need not see it before `commit_deferred`.
+        on_staged: told when only the disk is left to wait for, None where nobody waits for that; may_defer: reads need
+        not see it before `commit_deferred`.
         """
 
     def commit_deferred(self) -> None:
         """Let reads see everything that is on disk."""
-
-
-def _nothing() -> None:
-    pass
 
 
 Settle = Callable[[Outcome], None]
@@ -154,7 +149,7 @@ class GroupCommitWriter:
         was_here, self._is_here = self._is_here, self._may_stay()
         if self._is_here:
             batch = self._take_batch()
-            outcomes, seconds = self._commit(batch, _nothing)
+            outcomes, seconds = self._commit(batch, None)
             self._inline_commits.took(seconds)
             self._settle(batch, outcomes, seconds, self._store.has_deferred)
             return
@@ -198,7 +193,7 @@ class GroupCommitWriter:
             size_bytes += waiting[0].size_bytes
         return batch
 
-    def _commit(self, batch: Sequence[_Waiting], on_staged: Callable[[], None]) -> tuple[Sequence[Outcome], float]:
+    def _commit(self, batch: Sequence[_Waiting], on_staged: OnStaged) -> tuple[Sequence[Outcome], float]:
         """Store a batch; what became of it, and how many seconds it took."""
         began = self._seconds()
         try:

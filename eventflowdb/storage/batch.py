@@ -129,7 +129,7 @@ class Batch:
         return True
 
     def committed(self, commit: int) -> None:
-        """The batch is a part of this transaction: the tip moves. It is good for nothing if the batch is lost."""
+        """The batch, which is a part of this transaction, is on disk: the tip moves."""
         tip = self._tip
         if self._log_entries:
             tip.head = self._head

@@ -45,6 +45,11 @@ class Changes:
             self._later.append((database, entries, is_append))
             self._made.append((self._numbers[database], True, entries))
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing was left for later."""
+        return not self._later
+
     def complete(self) -> None:
         """Put what was left for later. CorruptRecord where what belongs behind all others does not."""
         later, self._later = self._later, []

@@ -25,7 +25,7 @@ from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.records import ID_AT, STREAM_AT, STREAM_END, load_page, load_record, position_of
 from eventflowdb.storage.searches import SearchSpan, read_found
-from eventflowdb.storage.transactions import WriteTransactions, run_here
+from eventflowdb.storage.transactions import OnStaged, WriteTransactions, run_here
 
 
 class ReadBounds(NamedTuple):
@@ -165,7 +165,7 @@ class LmdbStore:
     def append_batch(
         self,
         writes: Sequence[Write],
-        on_staged: Callable[[], None] = lambda: None,
+        on_staged: OnStaged = None,
         *,
         may_defer: bool = False,
     ) -> list[Outcome]:

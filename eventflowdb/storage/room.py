@@ -14,6 +14,7 @@ _FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_TEXTS = tuple(os.strerror(number) for number in _FULL_NUMBERS)
 _BATCH_GROWTH = 4
 """A batch may need this many times its own size on disk: records, indexes, copied pages."""
+_FIRST_PAGES = 64
 
 
 def require_free_space(folder: Path, batch_bytes: int, min_free_bytes: int) -> None:
@@ -32,11 +33,12 @@ def require_free_space(folder: Path, batch_bytes: int, min_free_bytes: int) -> N
 def certain_map_room(env: Any) -> int:
     """How many bytes of keys and values a transaction can put for certain before the map is full; it may be more.
 
-    All pages in use may have to be copied, and to be split in two; so may those of what is put.
+    All pages in use may have to be copied, and to be split in two; so may those of what is put, and each database may
+    get its first pages.
     """
-    info = env.info()
-    used = (int(info["last_pgno"]) + 1) * int(env.stat()["psize"])
-    return (int(info["map_size"]) - 3 * used) // _BATCH_GROWTH
+    info, page_bytes = env.info(), int(env.stat()["psize"])
+    used = (int(info["last_pgno"]) + 1) * page_bytes
+    return (int(info["map_size"]) - 3 * used - _FIRST_PAGES * page_bytes) // _BATCH_GROWTH
 
 
 class Reserve:

@@ -1,8 +1,9 @@
 """Write transactions: batches of appends, each on the disk before it is answered and before any read sees it.
 
-Theory of operation. A batch is staged: everything it depends on is read in LMDB's write transaction. Then the journal
-gets what it changes, and while the disk begins to write that, it is changed in the transaction. One flush of the
-journal makes it durable. Then the transaction is committed, without a flush, and reads see it.
+Theory of operation. A batch is staged in LMDB's write transaction: everything it depends on is read there. Then the
+journal gets what it changes, with one flush, and that makes it durable. Then the transaction is committed, without a
+flush, and reads see it. What a batch changes is written into the transaction before the journal gets it; or afterwards,
+while the disk begins with it, where nobody waits for this thread and there is room for certain.
 
 While nobody reads, that last step may wait: the transaction stays open for the batches that follow, and all of them
 become visible at once. That spares most of a commit's work, for the journal needs none of it. What waits so is on the
@@ -35,6 +36,9 @@ from eventflowdb.storage.tip import Tip
 
 _JOURNAL_PATIENCE = 4
 """So many times as large as when a checkpoint begins may the journal become before appends wait for its end."""
+
+
+OnStaged = Callable[[], None] | None
 
 
 def run_here(call: Callable[[], None]) -> None:
@@ -91,10 +95,11 @@ class WriteTransactions:
         """Whether the data file is being flushed, so that other flushes may have to wait for the disk."""
         return self._is_flushing
 
-    def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None], *, may_defer: bool) -> list[Outcome]:
+    def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> list[Outcome]:
         """Store a batch of writes; when this returns, what it stored is on disk.
 
-        on_staged: called when all is staged, before the flush. may_defer: reads need not see it before
+        on_staged: called when only the disk is left to wait for; None where nobody waits for this thread's turn to end,
+        so that the disk may begin before all is done. may_defer: reads need not see it before
         `commit_deferred`, which the caller will see to.
 
         The outcome of each write, in order. StoreFull: nothing of the batch is stored. StorageFailed: the disk
@@ -126,7 +131,7 @@ class WriteTransactions:
                 self._checkpoints.finish(is_closed=True)
         self._checkpoints.close()
 
-    def _append(self, writes: Sequence[Write], on_staged: Callable[[], None], may_defer: bool) -> list[Outcome]:
+    def _append(self, writes: Sequence[Write], on_staged: OnStaged, may_defer: bool) -> list[Outcome]:
         if self._failure is not None:
             raise self._failure
         try:
@@ -145,7 +150,7 @@ class WriteTransactions:
             self._show()
         return outcomes
 
-    def _stage(self, writes: Sequence[Write], on_staged: Callable[[], None]) -> list[Outcome]:
+    def _stage(self, writes: Sequence[Write], on_staged: OnStaged) -> list[Outcome]:
         """Stage a batch, and have the journal flushed with what it changes."""
         txn = self._txn
         if txn is None:
@@ -156,24 +161,27 @@ class WriteTransactions:
         batch = Batch(self.environment, txn, writes, self._clock_ns() // 1000, tip)
         outcomes = [batch.stage(write) for write in writes]
         if not batch.write():
-            on_staged()
             self._tip = tip
             return outcomes
+        if on_staged is not None:
+            batch.changes.complete()
+            on_staged()
         changes = batch.changes.encode()
         if self._deferred_bytes + len(changes) > self._certain_room:
             # Where it may not fit it must not stand in the journal before that is known: no start could repeat it.
             batch.changes.complete()
         self._write_journal(changes)
-        self._complete(batch)
-        on_staged()
+        if not batch.changes.is_complete:
+            self._complete(batch)
         self._checkpoints.journal.flush()
+        batch.committed(self._commit)
         self._deferred.append(changes)
         self._deferred_bytes += len(changes)
         self._tip = tip
         return outcomes
 
     def _complete(self, batch: Batch) -> None:
-        """Do what is left of a batch, while the disk begins with its record."""
+        """Make the changes of a batch while the disk begins with its record."""
         journal = self._checkpoints.journal
         journal.begin_flush()
         try:
@@ -181,7 +189,6 @@ class WriteTransactions:
         except BaseException:
             journal.take_back()
             raise
-        batch.committed(self._commit)
 
     def _begin(self) -> Any:
         self._txn = txn = self.environment.env.begin(write=True)

@@ -16,7 +16,7 @@ from eventflowdb.limits import BATCH_BYTES_MAX, DEFERRED_SECONDS_MAX, EAGER_SECO
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.batch import Outcome, Write
-from eventflowdb.storage.transactions import run_here
+from eventflowdb.storage.transactions import OnStaged, run_here
 
 from .fakes import STREAM, LoggedFaults, SteppedReactor, SteppedThread
 
@@ -49,7 +49,7 @@ class FakeStore:
         self.shown: list[int] = []
         """So many batches there were whenever reads were let see them."""
 
-    def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None], *, may_defer: bool) -> list[Outcome]:
+    def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> list[Outcome]:
         """Keep the batch."""
         numbers = [int(write.parts[0].expected_version) for write in writes if isinstance(write, Append)]
         self.batches.append(numbers)
@@ -700,7 +700,7 @@ class PlacedStore(FakeStore):
         self.open_on_thread: bool | None = None
         """Whether a transaction is open there, or here; None where none is."""
 
-    def append_batch(self, writes: Sequence[Write], on_staged: Callable[[], None], *, may_defer: bool) -> list[Outcome]:
+    def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> list[Outcome]:
         """Keep the batch."""
         assert self.open_on_thread in (None, self.thread.is_running)
         outcomes = super().append_batch(writes, on_staged, may_defer=may_defer)
