@@ -41,7 +41,6 @@ class OpenDatabase:
 
     def _open(
         self,
-        *,
         map_size: int = 1 << 30,
         min_free_bytes: int = 0,
         elsewhere: Callable[[Callable[[], None]], object] = run_here,
@@ -54,16 +53,10 @@ class OpenDatabase:
             elsewhere=elsewhere,
         )
 
-    def reopen(
-        self,
-        *,
-        map_size: int = 1 << 30,
-        min_free_bytes: int = 0,
-        elsewhere: Callable[[Callable[[], None]], object] = run_here,
-    ) -> LmdbStore:
-        """Close the store, open it again, and return it."""
+    def reopen(self, **options: Any) -> LmdbStore:
+        """Close the store, open it again, and return it. options: see LmdbStore.open."""
         self.store.close()
-        self.store = self._open(map_size=map_size, min_free_bytes=min_free_bytes, elsewhere=elsewhere)
+        self.store = self._open(**options)
         return self.store
 
     def verify_and_close(self) -> None:

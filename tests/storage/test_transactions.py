@@ -105,6 +105,12 @@ def test_a_batch_that_could_not_be_made_is_in_the_journal_no_more(
         stored(store, append_of(OTHER, 0, "d"))
 
 
+def commit_until_due(store: LmdbStore) -> None:
+    """Commit as often as it takes for the data file to be flushed."""
+    for version in range(CHECKPOINT_COMMITS_MAX):
+        stored(store, append_of(STREAM, version, "a"))
+
+
 def test_a_checkpoint_is_written_back_before_it_is_flushed(
     database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,53 +129,43 @@ def test_a_checkpoint_is_written_back_before_it_is_flushed(
 
     monkeypatch.setattr(Checkpoints, "write_back", written_back)
     monkeypatch.setattr(Checkpoints, "finish", finished)
-    for version in range(CHECKPOINT_COMMITS_MAX):
-        stored(store, append_of(STREAM, version, "a"))
+    commit_until_due(store)
     (checkpoint,) = checkpoints
     checkpoint()
     assert seen == [("write back", False), ("finish", True)]
     assert not store.writing.is_flushing()
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> "Queue[Callable[[], bool]]":
-    """Whether each checkpoint that is written back is hurried; it goes on until it is."""
+def append_much(database: OpenDatabase) -> None:
+    """Who does that wants it to be over."""
+    stored(database.store, append_of(OTHER, 0, "a" * CHECKPOINT_HURRY_BYTES))
+
+
+def close(database: OpenDatabase) -> None:
+    """The end waits for it."""
+    database.reopen()
+    assert len(read_log(database.store)) == CHECKPOINT_COMMITS_MAX
+
+
+@pytest.mark.parametrize("hurry", [append_much, close])
+def test_a_checkpoint_is_hurried(
+    database: OpenDatabase, monkeypatch: pytest.MonkeyPatch, hurry: Callable[[OpenDatabase], None]
+) -> None:
     asked: Queue[Callable[[], bool]] = Queue()
+    answers: Queue[bool] = Queue()
 
     def wait(of: Checkpoints, is_hurried: Callable[[], bool]) -> None:
         asked.put(is_hurried)
-        while not is_hurried():
+        until = time.monotonic() + 10
+        while not is_hurried() and time.monotonic() < until:
             time.sleep(0.001)
+        answers.put(is_hurried())
 
     monkeypatch.setattr(Checkpoints, "write_back", wait)
-    return asked
-
-
-def begin_checkpoint(store: LmdbStore) -> None:
-    """Commit until the data file is to be flushed."""
-    for version in range(CHECKPOINT_COMMITS_MAX):
-        stored(store, append_of(STREAM, version, "a"))
-
-
-def test_a_checkpoint_is_hurried_where_much_is_appended(
-    database: OpenDatabase, asked: "Queue[Callable[[], bool]]"
-) -> None:
     with ThreadPoolExecutor(1) as pool:
         store = database.reopen(elsewhere=pool.submit)
-        begin_checkpoint(store)
+        commit_until_due(store)
         is_hurried = asked.get(timeout=10)
         assert not is_hurried()
-        stored(store, append_of(OTHER, 0, "a" * CHECKPOINT_HURRY_BYTES))
-        assert is_hurried()
-
-
-def test_a_checkpoint_is_hurried_where_the_end_waits_for_it(
-    database: OpenDatabase, asked: "Queue[Callable[[], bool]]"
-) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        store = database.reopen(elsewhere=pool.submit)
-        begin_checkpoint(store)
-        is_hurried = asked.get(timeout=10)
-        assert not is_hurried()
-        database.reopen()
-        assert len(read_log(database.store)) == CHECKPOINT_COMMITS_MAX
+        hurry(database)
+        assert answers.get(timeout=10)
