@@ -203,8 +203,9 @@ class EventflowService(Service):
         await self._estimates.stop()
         self._read_threads.stop()
         self._commit_thread.stop()
-        self._checkpoint_thread.stop()
+        # It hurries a checkpoint that is under way; the thread alone would be waited for at its own pace.
         self._store.close()
+        self._checkpoint_thread.stop()
         self._folder.release()
         self._log.info("EventflowDB has stopped")
 

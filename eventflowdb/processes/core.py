@@ -113,8 +113,9 @@ class Core:
         await self._estimates.stop()
         self._read_threads.stop()
         self._commit_thread.stop()
-        self._checkpoint_thread.stop()
+        # It hurries a checkpoint that is under way; the thread alone would be waited for at its own pace.
         self._store.close()
+        self._checkpoint_thread.stop()
 
     def _keep_parts(self, parts: Parts) -> Mapping[str, Responder]:
         self._parts = parts

@@ -31,10 +31,10 @@ def require_free_space(folder: Path, batch_bytes: int, min_free_bytes: int) -> N
 
 
 def certain_map_room(env: Any) -> int:
-    """How many bytes of keys and values a transaction can put for certain before the map is full; it may be more.
+    """How many bytes of keys and values a transaction can put before the map could be full; it may be more.
 
     All pages in use may have to be copied, and to be split in two; so may those of what is put, and each database may
-    get its first pages.
+    get its first pages. That is more than any batch was seen to take.
     """
     info, page_bytes = env.info(), int(env.stat()["psize"])
     used = (int(info["last_pgno"]) + 1) * page_bytes

@@ -92,8 +92,8 @@ class WriteTransactions:
         return bool(self._deferred)
 
     def is_flushing(self) -> bool:
-        """Whether the data file is being flushed, so that other flushes may have to wait for the disk."""
-        return self._is_flushing
+        """Whether the data file is being flushed, or is about to be: other flushes may have to wait for the disk."""
+        return self._is_flushing or (not self._has_finished.is_set() and self._is_hurried())
 
     def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> list[Outcome]:
         """Store a batch of writes; when this returns, what it stored is on disk.
@@ -160,12 +160,13 @@ class WriteTransactions:
             tip = Tip(self.environment, txn)
         batch = Batch(self.environment, txn, writes, self._clock_ns() // 1000, tip)
         outcomes = [batch.stage(write) for write in writes]
-        if not batch.write():
-            self._tip = tip
-            return outcomes
+        is_changed = batch.write()
         if on_staged is not None:
             batch.changes.complete()
             on_staged()
+        if not is_changed:
+            self._tip = tip
+            return outcomes
         changes = batch.changes.encode()
         if self._deferred_bytes + len(changes) > self._certain_room:
             # Where it may not fit it must not stand in the journal before that is known: no start could repeat it.
@@ -174,17 +175,17 @@ class WriteTransactions:
         if not batch.changes.is_complete:
             self._complete(batch)
         self._checkpoints.journal.flush()
-        batch.committed(self._commit)
         self._deferred.append(changes)
         self._deferred_bytes += len(changes)
+        batch.committed(self._commit)
         self._tip = tip
         return outcomes
 
     def _complete(self, batch: Batch) -> None:
         """Make the changes of a batch while the disk begins with its record."""
         journal = self._checkpoints.journal
-        journal.begin_flush()
         try:
+            journal.begin_flush()
             batch.changes.complete()
         except BaseException:
             journal.take_back()
@@ -333,8 +334,9 @@ class WriteTransactions:
             self._checkpoints.write_back(self._is_hurried)
             self._is_flushing = True
             self._checkpoints.finish()
-        except (OSError, lmdb.Error) as error:
-            # Nothing is lost, as long as the journal is there; but the disk cannot be trusted any more.
+        except Exception as error:
+            # Nothing is lost, as long as the journal is there; but a disk that failed cannot be trusted any more, and
+            # the next checkpoint would take the place of what a start needs.
             self._fail(error)
         finally:
             self._is_flushing = False

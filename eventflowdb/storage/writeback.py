@@ -1,11 +1,12 @@
 """Has the disk take a file little by little, so that a flush of all of it finds little left to do.
 
 A flush gives the disk everything at once, and whoever flushes a few bytes of another file meanwhile waits behind it.
-Here the file is gone through in steps; each is written and waited for, and then the disk is left to others for as long
-as that took. It makes nothing durable: that is for the flush which follows.
+Here the file is gone through in steps; each is written and waited for, and after one that took its time the disk is
+left to others for as long. It makes nothing durable: that is for the flush which follows.
 """
 
 import ctypes
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -25,17 +26,22 @@ _WAIT_WRITE_WAIT = 1 | 2 | 4
 
 def _system_call() -> Callable[[int, int, int, int], int] | None:
     """Linux's sync_file_range(2), which Python does not have; None where the C library has not either."""
-    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    call = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
     if call is not None:
         call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     return call
 
 
 _sync_file_range = _system_call()
+_FAILURES = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What says that something was not written; anything else, that the call cannot be had here."""
 
 
 def write_back(path: Path, is_hurried: Callable[[], bool]) -> None:
-    """Write a file back in steps, until it is through or somebody is in a hurry. What fails is left to the flush."""
+    """Write a file back in steps, until it is through or somebody is in a hurry. OSError where the disk failed.
+
+    Where it cannot be done at all, everything is left to the flush.
+    """
     call = _sync_file_range
     if call is None:
         return
@@ -44,12 +50,14 @@ def write_back(path: Path, is_hurried: Callable[[], bool]) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return
+
+    def write(offset: int, length: int) -> None:
+        if call(descriptor, offset, length, _WAIT_WRITE_WAIT) != 0 and ctypes.get_errno() in _FAILURES:
+            # Of one that fails as it is begun the flush might not hear.
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
     try:
-        step_through(
-            os.fstat(descriptor).st_size,
-            lambda offset, length: call(descriptor, offset, length, _WAIT_WRITE_WAIT),
-            is_hurried,
-        )
+        step_through(os.fstat(descriptor).st_size, write, is_hurried)
     finally:
         os.close(descriptor)
 

@@ -1,5 +1,7 @@
 """What a batch changes stands in the journal first, where it fits for certain; what cannot be made stands nowhere."""
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from eventflowdb.storage.changes import Changes
 from eventflowdb.storage.checkpoints import Checkpoints
 from eventflowdb.storage.journal import Journal
 from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.room import certain_map_room
 from eventflowdb.storage.verify import verify
 
 from .samples import OTHER, STREAM, OpenDatabase, append_of, read_log, stored
@@ -66,6 +69,55 @@ def test_changes_that_may_not_fit_are_made_before_the_journal_has_them(
     assert set(steps) == {"complete"}
     stored(database.store, append_of(STREAM, 0, "a" * 50 * KIB))
     assert steps[-3:] == ["complete", "write", "flush"]
+
+
+def test_a_batch_that_changes_nothing_is_staged_too(database: OpenDatabase) -> None:
+    staged: list[str] = []
+    database.store.append_batch([append_of(STREAM, 7, "a")], lambda: staged.append("staged"))
+    assert staged == ["staged"]
+
+
+def test_room_is_what_is_left_beside_the_batches_that_no_read_sees(database: OpenDatabase, steps: list[str]) -> None:
+    store = database.reopen(map_size=6144 * KIB)
+    room = certain_map_room(store.environment.env)
+    steps.clear()
+    store.append_batch([append_of(STREAM, 0, "a" * (room * 6 // 10))], may_defer=True)
+    assert steps == ["write", "begin_flush", "complete", "flush"]
+    assert store.has_deferred
+    steps.clear()
+    store.append_batch([append_of(STREAM, 1, "a" * (room * 6 // 10))], may_defer=True)
+    assert steps == ["complete", "write", "flush"]
+
+
+def test_where_the_disk_cannot_be_told_to_begin_appends_go_on(
+    database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "posix_fadvise", refuse)
+    records = stored(database.store, append_of(STREAM, 0, "a"))
+    assert read_log(database.reopen()) == records
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EIO, "failed"), MemoryError()])
+def test_a_checkpoint_that_ends_in_a_fault_is_the_end_of_appends(
+    database: OpenDatabase, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """Else the next one would take the place of the one that a start needs."""
+    checkpoints: list[Callable[[], None]] = []
+    store = database.reopen(elsewhere=checkpoints.append)
+
+    def fail(of: Checkpoints, is_hurried: Callable[[], bool]) -> None:
+        raise fault
+
+    commit_until_due(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "write_back", fail)
+        checkpoints[0]()
+    with pytest.raises(StorageFailed):
+        store.append_batch([append_of(OTHER, 0, "b")])
+    assert len(read_log(database.reopen())) == CHECKPOINT_COMMITS_MAX
 
 
 @pytest.mark.parametrize("is_deferred", [False, True], ids=["alone", "behind one that no read sees"])

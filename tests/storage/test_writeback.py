@@ -1,5 +1,7 @@
 """A file that is written back in steps: all of it, in steps that fit what has changed, until somebody is in a hurry."""
 
+import ctypes
+import errno
 import itertools
 import os
 from collections.abc import Callable
@@ -105,7 +107,30 @@ def test_a_real_file_is_written_back(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert set(results) == {0}
 
 
+def failing(number: int) -> Callable[..., int]:
+    """A system call that fails so."""
+
+    def call(*_arguments: int) -> int:
+        ctypes.set_errno(number)
+        return -1
+
+    return call
+
+
 def test_what_cannot_be_opened_or_done_is_left_to_the_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_back(tmp_path / "absent", lambda: False)
+    path = tmp_path / "file"
+    path.write_bytes(b"a")
     monkeypatch.setattr(writeback, "_sync_file_range", None)
-    write_back(tmp_path / "absent", lambda: False)
+    write_back(path, lambda: False)
+    monkeypatch.setattr(writeback, "_sync_file_range", failing(errno.ENOSYS))
+    write_back(path, lambda: False)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_what_was_not_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a")
+    monkeypatch.setattr(writeback, "_sync_file_range", failing(number))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        write_back(path, lambda: False)
