@@ -8,15 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 import lmdb
 import pytest
 
 from eventflowdb.errors import StorageFailed, StoreFull
 from eventflowdb.limits import CHECKPOINT_COMMITS_MAX, CHECKPOINT_HURRY_BYTES
-from eventflowdb.storage.changes import Changes
 from eventflowdb.storage.checkpoints import Checkpoints
-from eventflowdb.storage.journal import Journal
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.room import certain_map_room
 from eventflowdb.storage.verify import verify
@@ -26,49 +25,102 @@ from .samples import OTHER, STREAM, OpenDatabase, append_of, read_log, stored
 KIB = 1024
 
 
+class Watched:
+    """LMDB's environment. Its write transactions tell when something is put, or fail to put it."""
+
+    def __init__(self, env: Any, taken: list[str]) -> None:
+        self.failure: lmdb.Error | None = None
+        self._env = env
+        self._taken = taken
+
+    def begin(self, *, write: bool = False) -> Any:
+        """Begin a transaction."""
+        txn = self._env.begin(write=write)
+        return WatchedTransaction(self, txn) if write else txn
+
+    def putting(self) -> None:
+        """Something is about to be put."""
+        take(self._taken, "put")
+        if self.failure is not None:
+            raise self.failure
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._env, name)
+
+
+class WatchedTransaction:
+    """One of its write transactions."""
+
+    def __init__(self, watched: Watched, txn: Any) -> None:
+        self._watched = watched
+        self._txn = txn
+
+    def put(self, *arguments: Any, **options: Any) -> Any:
+        """Put a value."""
+        self._watched.putting()
+        return self._txn.put(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._txn, name)
+
+
+def take(taken: list[str], step: str) -> None:
+    """A step is taken; several of a kind are one."""
+    if taken[-1:] != [step]:
+        taken.append(step)
+
+
+class Steps:
+    """What is done to the journal and to write transactions, in order, while it is watched."""
+
+    def __init__(self, patches: pytest.MonkeyPatch) -> None:
+        self.taken: list[str] = []
+        for name, step in (("pwrite", "write"), ("posix_fadvise", "begin"), ("fdatasync", "flush")):
+            patches.setattr(os, name, self._watched(getattr(os, name), step))
+
+    def watch(self, store: LmdbStore) -> Watched:
+        """Begin to watch a store."""
+        watched = store.environment.env = Watched(store.environment.env, self.taken)
+        self.taken.clear()
+        return watched
+
+    def _watched(self, call: Callable[..., object], step: str) -> Callable[..., object]:
+        def watched(*arguments: object) -> object:
+            take(self.taken, step)
+            return call(*arguments)
+
+        return watched
+
+
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is done to journal and transaction, in order."""
-    taken: list[str] = []
-    for owner, name in ((Journal, "write"), (Journal, "begin_flush"), (Changes, "complete"), (Journal, "flush")):
-        _record(monkeypatch, owner, name, taken)
-    return taken
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    """What is done, in order."""
+    return Steps(monkeypatch)
 
 
-def _record(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, taken: list[str]) -> None:
-    original = getattr(owner, name)
-
-    def recorded(self: object, *arguments: object) -> object:
-        taken.append(name)
-        return original(self, *arguments)
-
-    monkeypatch.setattr(owner, name, recorded)
-
-
-def test_the_disk_begins_with_the_record_before_the_changes_are_made(database: OpenDatabase, steps: list[str]) -> None:
-    database.reopen(map_size=1 << 30)
-    steps.clear()
+def test_the_disk_begins_with_the_record_before_the_changes_are_made(database: OpenDatabase, steps: Steps) -> None:
+    steps.watch(database.store)
     stored(database.store, append_of(STREAM, 0, "a"))
-    assert steps == ["write", "begin_flush", "complete", "flush"]
+    assert steps.taken == ["write", "begin", "put", "flush"]
 
 
-def test_where_somebody_waits_for_this_thread_the_disk_comes_last(database: OpenDatabase, steps: list[str]) -> None:
+def test_where_somebody_waits_for_this_thread_the_disk_comes_last(database: OpenDatabase, steps: Steps) -> None:
     """The reactor's thread goes on when all is staged, and must not stand back for what the disk does."""
-    database.store.append_batch([append_of(STREAM, 0, "a")], lambda: steps.append("staged"))
-    assert steps == ["complete", "staged", "write", "flush"]
+    steps.watch(database.store)
+    database.store.append_batch([append_of(STREAM, 0, "a")], lambda: steps.taken.append("staged"))
+    assert steps.taken == ["put", "staged", "write", "flush"]
 
 
-def test_changes_that_may_not_fit_are_made_before_the_journal_has_them(
-    database: OpenDatabase, steps: list[str]
-) -> None:
+def test_changes_that_may_not_fit_are_made_before_the_journal_has_them(database: OpenDatabase, steps: Steps) -> None:
     """Else a crash could leave a record that no start has room for, of an append that was refused."""
-    database.reopen(map_size=256 * KIB)
-    steps.clear()
+    store = database.reopen(map_size=256 * KIB)
+    steps.watch(store)
     with pytest.raises(StoreFull):
-        database.store.append_batch([append_of(STREAM, 0, "a" * 300 * KIB)])
-    assert set(steps) == {"complete"}
-    stored(database.store, append_of(STREAM, 0, "a" * 50 * KIB))
-    assert steps[-3:] == ["complete", "write", "flush"]
+        store.append_batch([append_of(STREAM, 0, "a" * 300 * KIB)])
+    assert steps.taken == ["put"]
+    steps.taken.clear()
+    stored(store, append_of(STREAM, 0, "a" * 50 * KIB))
+    assert steps.taken == ["put", "write", "flush"]
 
 
 def test_a_batch_that_changes_nothing_is_staged_too(database: OpenDatabase) -> None:
@@ -77,16 +129,16 @@ def test_a_batch_that_changes_nothing_is_staged_too(database: OpenDatabase) -> N
     assert staged == ["staged"]
 
 
-def test_room_is_what_is_left_beside_the_batches_that_no_read_sees(database: OpenDatabase, steps: list[str]) -> None:
+def test_room_is_what_is_left_beside_the_batches_that_no_read_sees(database: OpenDatabase, steps: Steps) -> None:
     store = database.reopen(map_size=6144 * KIB)
-    room = certain_map_room(store.environment.env)
-    steps.clear()
-    store.append_batch([append_of(STREAM, 0, "a" * (room * 6 // 10))], may_defer=True)
-    assert steps == ["write", "begin_flush", "complete", "flush"]
+    data = "a" * (certain_map_room(store.environment.env) * 6 // 10)
+    steps.watch(store)
+    store.append_batch([append_of(STREAM, 0, data)], may_defer=True)
+    assert steps.taken == ["write", "begin", "put", "flush"]
     assert store.has_deferred
-    steps.clear()
-    store.append_batch([append_of(STREAM, 1, "a" * (room * 6 // 10))], may_defer=True)
-    assert steps == ["complete", "write", "flush"]
+    steps.taken.clear()
+    store.append_batch([append_of(STREAM, 1, data)], may_defer=True)
+    assert steps.taken == ["put", "write", "flush"]
 
 
 def test_where_the_disk_cannot_be_told_to_begin_appends_go_on(
@@ -124,27 +176,26 @@ def test_a_checkpoint_that_ends_in_a_fault_is_the_end_of_appends(
 @pytest.mark.parametrize(("failure", "refusal"), [(lmdb.MapFullError, StoreFull), (lmdb.Error, StorageFailed)])
 def test_a_batch_that_could_not_be_made_is_in_the_journal_no_more(
     database: OpenDatabase,
-    monkeypatch: pytest.MonkeyPatch,
+    steps: Steps,
     tmp_path: Path,
     is_deferred: bool,
     failure: type[lmdb.Error],
     refusal: type[Exception],
 ) -> None:
     store = database.store
+    watched = steps.watch(store)
     records = stored(store, append_of(STREAM, 0, "a"))
     if is_deferred:
         (outcome,) = store.append_batch([append_of(STREAM, 1, "b")], may_defer=True)
         assert isinstance(outcome, list)
         records += outcome
         assert store.has_deferred
-
-    def fail(changes: Changes) -> None:
-        raise failure
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Changes, "complete", fail)
-        with pytest.raises(refusal):
-            store.append_batch([append_of(OTHER, 0, "c")])
+    steps.taken.clear()
+    watched.failure = failure("it cannot be put")
+    with pytest.raises(refusal):
+        store.append_batch([append_of(OTHER, 0, "d")])
+    assert steps.taken[:3] == ["write", "begin", "put"]
+    watched.failure = None
     crashed = tmp_path / "crashed"
     crashed.mkdir()
     for name in ("data.mdb", "journal-0", "journal-1"):
@@ -154,7 +205,7 @@ def test_a_batch_that_could_not_be_made_is_in_the_journal_no_more(
     assert verify(again.environment).first_problem is None
     again.close()
     if refusal is StoreFull:
-        stored(store, append_of(OTHER, 0, "d"))
+        stored(store, append_of(OTHER, 0, "e"))
 
 
 def commit_until_due(store: LmdbStore) -> None:
