@@ -202,6 +202,7 @@ class EventflowService(Service):
         await self._writer.when_idle()
         await self._estimates.stop()
         self._read_threads.stop()
+        self._commit_thread.callInThread(self._store.writing.let_go)
         self._commit_thread.stop()
         # It hurries a checkpoint that is under way; the thread alone would be waited for at its own pace.
         self._store.close()

@@ -239,6 +239,27 @@ def test_a_checkpoint_is_written_back_before_it_is_flushed(
     assert not store.writing.is_flushing()
 
 
+def test_what_a_thread_left_open_when_the_storage_failed_hinders_no_close(
+    database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints: list[Callable[[], None]] = []
+    store = database.reopen(elsewhere=checkpoints.append)
+
+    def fail(of: Checkpoints, is_hurried: Callable[[], bool]) -> None:
+        raise OSError(errno.EIO, "failed")
+
+    monkeypatch.setattr(Checkpoints, "write_back", fail)
+    with ThreadPoolExecutor(1) as committing, ThreadPoolExecutor(1) as closing:
+        committing.submit(commit_until_due, store).result()
+        append = append_of(STREAM, CHECKPOINT_COMMITS_MAX, "a")
+        committing.submit(store.append_batch, [append], may_defer=True).result()
+        assert store.has_deferred
+        checkpoints[0]()
+        committing.submit(store.writing.let_go).result()
+        closing.submit(store.close).result(timeout=10)
+    assert len(read_log(database.reopen())) == CHECKPOINT_COMMITS_MAX + 1
+
+
 def append_much(database: OpenDatabase) -> None:
     """Who does that wants it to be over."""
     stored(database.store, append_of(OTHER, 0, "a" * CHECKPOINT_HURRY_BYTES))
