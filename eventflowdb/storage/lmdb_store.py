@@ -24,6 +24,7 @@ from eventflowdb.storage.checkpoints import Checkpoints
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.records import ID_AT, STREAM_AT, STREAM_END, load_page, load_record, position_of
+from eventflowdb.storage.room import used_bytes
 from eventflowdb.storage.searches import SearchSpan, read_found
 from eventflowdb.storage.transactions import OnStaged, WriteTransactions, run_here
 
@@ -154,7 +155,7 @@ class LmdbStore:
     @_reading
     def size_bytes(self) -> int:
         """Pages in use x page size; O(1)."""
-        return (int(self._env.info()["last_pgno"]) + 1) * int(self._env.stat()["psize"])
+        return used_bytes(self._env.info(), int(self._env.stat()["psize"]))
 
     @_reading
     def head(self) -> Head:

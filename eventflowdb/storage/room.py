@@ -3,6 +3,7 @@
 import errno
 import mmap
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,12 @@ def certain_map_room(env: Any) -> int:
     get its first pages. That is more than any batch was seen to take.
     """
     info, page_bytes = env.info(), int(env.stat()["psize"])
-    used = (int(info["last_pgno"]) + 1) * page_bytes
-    return (int(info["map_size"]) - 3 * used - _FIRST_PAGES * page_bytes) // _BATCH_GROWTH
+    return (int(info["map_size"]) - 3 * used_bytes(info, page_bytes) - _FIRST_PAGES * page_bytes) // _BATCH_GROWTH
+
+
+def used_bytes(info: Mapping[str, int], page_bytes: int) -> int:
+    """How much of the data file the last commit left in use. info: LMDB's own."""
+    return (int(info["last_pgno"]) + 1) * page_bytes
 
 
 class Reserve:
@@ -53,7 +58,7 @@ class Reserve:
     def extend(self) -> bool:
         """Have the file reach so many bytes beyond what is in use; False where disk or map have no room for it."""
         info = self._env.info()
-        used = (int(info["last_pgno"]) + 1) * int(self._env.stat()["psize"])
+        used = used_bytes(info, int(self._env.stat()["psize"]))
         wanted = used + self._reserve_bytes
         if wanted > int(info["map_size"]):
             return False
