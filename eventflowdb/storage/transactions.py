@@ -70,8 +70,8 @@ class WriteTransactions:
         self._txn: Any = None
         self._commit = 0
         """The number of the open transaction."""
-        self._thread = 0
-        """Where it is open."""
+        self._thread_id = 0
+        """Where it is open. (Of `_thread` mypyc would make `__thread`, which is a word of C.)"""
         self._reserve = Reserve(self.environment.env, path / DATA_FILE, DEFERRED_RESERVE_BYTES)
         self._has_reserve = False
         """Whether the disk has room for what is deferred in it, whatever else becomes of the disk."""
@@ -123,7 +123,7 @@ class WriteTransactions:
 
     def let_go(self) -> None:
         """Give up what was left open on this thread when the storage failed: no other thread can, and `close` waits."""
-        if self._failure is not None and self._thread == get_ident():
+        if self._failure is not None and self._thread_id == get_ident():
             self._let_go()
 
     def close(self) -> None:
@@ -201,7 +201,7 @@ class WriteTransactions:
     def _begin(self) -> Any:
         self._txn = txn = self.environment.env.begin(write=True)
         self._commit = int(txn.id())
-        self._thread = get_ident()
+        self._thread_id = get_ident()
         self._has_reserve = False
         self._certain_room = certain_map_room(self.environment.env)
         return txn
