@@ -4,13 +4,10 @@ FROM python:3.13-slim AS build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
-RUN python -m venv /opt/build && python -m venv /opt/eventflowdb
+RUN python -m venv /opt/eventflowdb
 COPY . /src
-# What compiles the hot path has to see the libraries, and stays out of the image.
-RUN /opt/build/bin/pip install --no-cache-dir --disable-pip-version-check "/src[compile]" \
-    && EVENTFLOWDB_COMPILE=1 /opt/build/bin/pip wheel --no-cache-dir --disable-pip-version-check \
-        --no-deps --no-build-isolation --wheel-dir=/wheels /src \
-    && /opt/eventflowdb/bin/pip install --no-cache-dir --disable-pip-version-check /wheels/*.whl
+# What compiles the hot path is fetched for the build alone, and stays out of the image.
+RUN EVENTFLOWDB_COMPILE=1 /opt/eventflowdb/bin/pip install --no-cache-dir --disable-pip-version-check /src
 
 FROM python:3.13-slim
 # The number is fixed, so that files in a volume keep their owner from image to image.

@@ -1,44 +1,16 @@
 """Packaging of EventflowDB: the library, the server and its twistd plugin."""
 
-import os
 import re
+import sys
 from pathlib import Path
 
-from setuptools import Extension, find_packages, setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-COMPILED = {
-    "eventflowdb": ("ids",),
-    "eventflowdb/commands": ("arguments",),
-    "eventflowdb/wire": ("inline", "integers", "links", "replies", "requests", "values"),
-    "eventflowdb/storage": (
-        *("batch", "changes", "checksum", "conditions", "consumers", "id_lists", "journal", "lmdb_store", "queries"),
-        *("records", "requests", "searches", "selection", "settling", "tip", "transactions"),
-    ),
-    "eventflowdb/service": (
-        *("appends", "budget", "commits", "contention", "conversation", "dispatch", "forwarding", "fronts", "groups"),
-        *("handshake", "inline", "outbox", "pacing", "pages", "recent", "records", "reply", "responders", "session"),
-        *("statistics", "turns", "waits", "window", "writer"),
-    ),
-}
-"""The modules of the hot path, by folder. With EVENTFLOWDB_COMPILE=1 mypyc makes extensions of them, which behave the
-same; it needs a C compiler, and in the environment what the extra `compile` lists (pip --no-build-isolation)."""
+sys.path.insert(0, str(HERE))
 
-COMPILERS = ["setuptools>=77", "wheel", "mypy==2.4.1", "mypy-zope==1.0.17"]
-"""What a build without isolation needs; setuptools of before 70 had its bdist_wheel from wheel."""
-
-DRAWING = ["matplotlib>=3.8"]
-"""What draws the charts of the benchmarks."""
-
-
-def extensions() -> "list[Extension]":
-    """What is compiled: nothing, unless one asks for it."""
-    if os.environ.get("EVENTFLOWDB_COMPILE", "0") != "1":
-        return []
-    from mypyc.build import mypycify  # noqa: PLC0415 - only those who compile need it
-
-    modules = [f"{folder}/{name}.py" for folder, names in COMPILED.items() for name in names]
-    return list(mypycify(modules, opt_level="3", debug_level="0"))  # type: ignore[arg-type]  # both are setuptools'
+from building.hot_path import BuildHotPath, extensions  # noqa: E402 - it is found by the line before
+from building.requirements import DRAWING, LIBRARIES, TESTING  # noqa: E402
 
 
 def version() -> str:
@@ -64,35 +36,9 @@ setup(
     packages=[*find_packages(include=["eventflowdb", "eventflowdb.*"]), "twisted.plugins"],
     package_data={"eventflowdb": ["py.typed"]},
     ext_modules=extensions(),
-    install_requires=[
-        "Twisted>=24.3",
-        "lmdb>=3,<4",
-        "msgspec>=0.19",
-        "python-ulid>=3",
-        "humanize>=4.9",
-        "google-crc32c>=1.6",
-        "txredisapi>=1.6,<2",
-        "uvloop>=0.19; platform_python_implementation == 'CPython'",
-    ],
-    extras_require={
-        "redis": ["redis>=5"],
-        "compile": COMPILERS,
-        "bench": DRAWING,
-        "test": [
-            "pytest>=8",
-            "hypothesis>=6.100",
-            "redis>=5",
-            "PyYAML>=6",
-            "types-PyYAML",
-            "types-setuptools",
-            "ruff==0.17.6",
-            *COMPILERS,
-            "import-linter==2.15",
-            "build>=1.2",
-            "check-jsonschema>=0.29",
-            *DRAWING,
-        ],
-    },
+    cmdclass={"build_ext": BuildHotPath},
+    install_requires=LIBRARIES,
+    extras_require={"redis": ["redis>=5"], "bench": DRAWING, "test": TESTING},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Framework :: Twisted",

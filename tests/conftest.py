@@ -1,5 +1,6 @@
 """What the system and crash tests share: one installed wheel, and servers that are always taken down again."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,7 +8,14 @@ from typing import Protocol
 
 import pytest
 
-from tests.system.installation import Distributions, Installation, build_distributions, install
+from tests.system.installation import (
+    FORM_VARIABLE,
+    Distributions,
+    Installation,
+    build_distributions,
+    install,
+    plain_wheel,
+)
 from tests.system.server import Server
 
 
@@ -24,8 +32,19 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
 
 
 @pytest.fixture(scope="session")
-def installation(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+def plain_installation(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """A venv with the wheel as it is where nothing can be compiled."""
+    folder = tmp_path_factory.mktemp("plain")
+    return install(plain_wheel(distributions.sdist, folder), folder)
+
+
+@pytest.fixture(scope="session")
+def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """A venv with the wheel."""
+    if os.environ.get(FORM_VARIABLE) == "plain":
+        plain: Installation = request.getfixturevalue("plain_installation")
+        return plain
+    distributions: Distributions = request.getfixturevalue("distributions")
     return install(distributions.wheel, tmp_path_factory.mktemp("installation"))
 
 

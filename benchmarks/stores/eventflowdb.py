@@ -1,6 +1,7 @@
 """This server: that of this environment or of another installation, with its defaults or with options."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -50,7 +51,8 @@ class EventflowDB:
         command = [str(self.twistd), "--nodaemon", "--pidfile=", "eventflowdb", *self.options]
         settings = {"PORT": str(port), "DATA": str(folder / "data")}
         with running(command, folder, lambda: is_answering(port), settings) as process, Connection(port) as connection:
-            version = f"{connection.ask('VERSION')}"
+            form = re.search(r"^hot_path:(\w+)", str(connection.ask("INFO", "server")), re.MULTILINE)
+            version = ", ".join([f"{connection.ask('VERSION')}", *(form.groups() if form else ())])
             yield Running(
                 process.pid, version, lambda turn: load.run("eventflowdb", port, turn, {}), _Holdings(connection)
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import humanize
 
-from eventflowdb import __version__
+from eventflowdb import __version__, ids
 from eventflowdb.config import Settings
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
@@ -25,6 +25,9 @@ from eventflowdb.storage.environment import id_text
 
 REDIS_VERSION = "7.4.0"
 """Whose INFO this is like: tools read it to know what to expect."""
+
+_HOT_PATH = "plain" if ids.__file__.endswith(".py") else "compiled"
+"""Which form of the hot path runs here: all its modules are compiled, or none (building/hot_path.py)."""
 
 Facts = Mapping[str, str | int | float]
 _DEFAULT_LEFT_OUT = ("commandstats", "latencystats")
@@ -109,6 +112,7 @@ class Information:
             "os": f"{platform.system()} {platform.release()} {platform.machine()}",
             "arch_bits": 64 if sys.maxsize > 2**32 else 32,
             "python_version": platform.python_version(),
+            "hot_path": _HOT_PATH,
             "process_id": os.getpid(),
             "run_id": self._run_id,
             "tcp_port": self.port,

@@ -1,4 +1,4 @@
-"""What users install: the source distribution, the wheel built from it, and a venv that holds the wheel."""
+"""What users install: the source distribution, the wheels built from it, and a venv that holds a wheel."""
 
 import os
 import shutil
@@ -7,7 +7,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from building.hot_path import SWITCH
+
 ROOT = Path(__file__).resolve().parents[2]
+FORM_VARIABLE = "EVENTFLOWDB_TEST_FORM"
+"""Where it is "plain", the servers under test have nothing compiled."""
 _LEFT_OUT = shutil.ignore_patterns(
     ".*_cache", ".git", ".hypothesis", ".venv", "__pycache__", "*.egg-info", "build", "data", "dist", "dropin.cache"
 )
@@ -15,7 +19,7 @@ _LEFT_OUT = shutil.ignore_patterns(
 
 @dataclass(frozen=True, slots=True)
 class Distributions:
-    """The two files of a release, and the copy of the checkout that they were built from."""
+    """The two files of a release, and the copy of the checkout that they were built from. The wheel is compiled."""
 
     checkout: Path
     sdist: Path
@@ -45,12 +49,23 @@ def copy_checkout(target: Path) -> Path:
 
 
 def build_distributions(folder: Path) -> Distributions:
-    """Build the sdist from the checkout, and the wheel from the sdist."""
+    """Build the sdist from the checkout, and from it the wheel as it is where it can be compiled."""
     checkout = copy_checkout(folder / "checkout")
-    run([sys.executable, "-m", "build", "--outdir", str(folder / "dist"), str(checkout)], folder)
+    command = [sys.executable, "-m", "build", "--outdir", str(folder / "dist"), str(checkout)]
+    run(command, folder, {**os.environ, SWITCH: "1"})
     (sdist,) = (folder / "dist").glob("*.tar.gz")
     (wheel,) = (folder / "dist").glob("*.whl")
     return Distributions(checkout, sdist, wheel)
+
+
+def plain_wheel(source: Path, folder: Path) -> Path:
+    """The wheel of an sdist or a checkout as it is on a machine whose compiler does not work."""
+    folder.mkdir(exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if name != SWITCH}
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "wheels", str(source)]
+    run(command, folder, {**environment, "CC": "false"})
+    (wheel,) = (folder / "wheels").glob("*.whl")
+    return wheel
 
 
 def install(wheel: Path, folder: Path) -> Installation:

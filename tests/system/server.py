@@ -24,11 +24,19 @@ _LISTENS = re.compile(r"listens on IPv[46]Address\(type='TCP', host='[^']+', por
 class Server:
     """One server on a port that it reports itself, from its start to its end.
 
-    command, environment and folder: what is run, with what, and where.
+    command, environment and folder: what is run, with what, and where; start_seconds: how long the command may take
+    before it listens.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        start_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self.data = folder / environment["DATA"]
+        self._start_seconds = start_seconds
         self._password = environment.get("PASSWORD")
         self._output: list[str] = []
         self._port: int | None = None
@@ -72,7 +80,7 @@ class Server:
     @property
     def port(self) -> int:
         """Where it listens; waits until it does."""
-        assert self._has_settled.wait(PATIENCE_SECONDS), f"it has not started:\n{self.output}"
+        assert self._has_settled.wait(self._start_seconds), f"it has not started:\n{self.output}"
         assert self._port is not None, f"it has ended:\n{self.output}"
         return self._port
 

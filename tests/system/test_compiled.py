@@ -1,42 +1,48 @@
-"""The compiled form: built as a user builds it, it passes the tests that the plain form passes."""
+"""The two forms of the hot path: compiled it passes the tests that it passes plain; plain it runs a server too."""
 
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-TESTS = ("wire", "storage", "service", "transport")
-"""Those that meet the compiled modules themselves; what is started as a server is made of nothing else."""
+from tests.system.installation import FORM_VARIABLE, Distributions, Installation, install
+from tests.system.resp import Connection, Refusal, Reply, encode_add
+from tests.system.server import Server
+
+STREAM = "0d9f6d1c-5a0e-4ac1-8f0c-4f6d4f3d2b1a"
+TESTS = ("test_ids.py", "commands", "wire", "storage", "service", "transport")
+"""Those that meet the compiled modules themselves; the servers of all other tests are compiled."""
 
 pytestmark = pytest.mark.system
 
 
-def run(folder: Path, *words: str, **variables: str) -> str:
-    """What a run of this interpreter writes; it has to succeed."""
+def run(folder: Path, *words: str) -> str:
+    """What a run of this interpreter on the modules of a folder writes; it has to succeed."""
     ran = subprocess.run(
-        [sys.executable, *words], cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True
+        [sys.executable, *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.fspath(folder)},
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 0, (ran.stdout + ran.stderr)[-10_000:]
     return ran.stdout
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the compiled package and the tests, and no source of the package beside them."""
+def compiled(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the wheel holds, and the tests."""
     folder = tmp_path_factory.mktemp("compiled")
-    source, site = folder / "source", folder / "site"
-    left_out = shutil.ignore_patterns(".*", "build", "clients", "node_modules", "__pycache__", "*.egg-info")
-    shutil.copytree(ROOT, source, ignore=left_out)
-    wheel = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", f"--target={site}", ".")
-    run(source, *wheel, EVENTFLOWDB_COMPILE="1")
-    for name in ("tests", "benchmarks"):
-        shutil.copytree(source / name, site / name)
-    shutil.copy(source / "pyproject.toml", site)
-    return site
+    with zipfile.ZipFile(distributions.wheel) as wheel:
+        wheel.extractall(folder)
+    for name in ("tests", "benchmarks", "building"):
+        shutil.copytree(distributions.checkout / name, folder / name)
+    shutil.copy(distributions.checkout / "pyproject.toml", folder)
+    return folder
 
 
 def test_the_modules_of_the_hot_path_are_extensions(compiled: Path) -> None:
@@ -46,7 +52,6 @@ def test_the_modules_of_the_hot_path_are_extensions(compiled: Path) -> None:
         "from eventflowdb.wire import requests; from eventflowdb.storage import batch;"
         "from eventflowdb.service import conversation;"
         "print(*[module.__file__ for module in (requests, batch, conversation)])",
-        PYTHONPATH=os.fspath(compiled),
     )
     assert len(told.split()) == 3
     for path in told.split():
@@ -56,5 +61,56 @@ def test_the_modules_of_the_hot_path_are_extensions(compiled: Path) -> None:
 
 @pytest.mark.parametrize("what", TESTS)
 def test_it_passes_the_tests(compiled: Path, what: str) -> None:
-    told = run(compiled, "-m", "pytest", "-q", f"tests/{what}", PYTHONPATH=os.fspath(compiled))
+    told = run(compiled, "-m", "pytest", "-q", f"tests/{what}")
     assert " passed" in told
+
+
+def hot_path_of(connection: Connection) -> str:
+    """Which form of it a server says it runs."""
+    told = connection.call("INFO", "server")
+    assert isinstance(told, bytes)
+    (line,) = [line for line in told.decode().splitlines() if line.startswith("hot_path:")]
+    return line.partition(":")[2]
+
+
+def add(connection: Connection, version: int) -> list[Reply]:
+    """Append an event to the stream; it as it is stored."""
+    connection.send(encode_add(STREAM, version, [{"type": "Counted", "data": "{}"}]))
+    reply = connection.read()
+    if isinstance(reply, Refusal):
+        raise reply
+    assert isinstance(reply, list)
+    return reply
+
+
+def test_servers_under_test_are_of_the_form_that_was_asked_for(server: Server) -> None:
+    with server.connect() as connection:
+        assert hot_path_of(connection) == os.environ.get(FORM_VARIABLE, "compiled")
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_plain_server_keeps_what_it_answered(plain_installation: Installation, tmp_path: Path, workers: str) -> None:
+    added = []
+    for version in range(3):
+        with (
+            Server.of(plain_installation, tmp_path, {"WORKERS": workers}) as server,
+            server.connect() as connection,
+        ):
+            assert hot_path_of(connection) == "plain"
+            added += add(connection, version)
+            with pytest.raises(Refusal, match="CONCURRENCY"):
+                add(connection, 9)
+            assert connection.call("GET", f'{{"stream": "{STREAM}"}}') == connection.call("GETALL") == added
+
+
+def test_a_form_reads_what_the_other_one_wrote(
+    distributions: Distributions, plain_installation: Installation, tmp_path: Path
+) -> None:
+    compiled_installation = install(distributions.wheel, tmp_path)
+    added = []
+    for version in range(4):
+        form = (compiled_installation, plain_installation)[version % 2]
+        with Server.of(form, tmp_path, {}) as server, server.connect() as connection:
+            assert hot_path_of(connection) == ("compiled", "plain")[version % 2]
+            added += add(connection, version)
+            assert connection.call("GETALL") == added

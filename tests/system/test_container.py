@@ -21,7 +21,7 @@ import yaml
 
 from eventflowdb.config import SETTINGS
 from tests.system.dockerfile import Instruction, context_of, environment_of, last_stage, the_only
-from tests.system.installation import ROOT, Distributions, Installation, copy_checkout, run
+from tests.system.installation import ROOT, Distributions, Installation, copy_checkout, plain_wheel, run
 from tests.system.server import Server
 
 pytestmark = pytest.mark.system
@@ -113,9 +113,10 @@ def test_image_is_built_from_all_that_the_wheel_needs(distributions: Distributio
     for name in context_of(ROOT / ".dockerignore"):
         source = checkout / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, context / name)
-    run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "wheels", str(context)], tmp_path)
-    (wheel,) = (tmp_path / "wheels").glob("*.whl")
-    with zipfile.ZipFile(wheel) as built, zipfile.ZipFile(distributions.wheel) as released:
+    with (
+        zipfile.ZipFile(plain_wheel(context, tmp_path)) as built,
+        zipfile.ZipFile(plain_wheel(distributions.sdist, tmp_path / "released")) as released,
+    ):
         assert sorted(built.namelist()) == sorted(released.namelist())
 
 

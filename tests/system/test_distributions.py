@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import eventflowdb
+from building.hot_path import COMPILED
 from tests.system.installation import Distributions, Installation, run
 
 pytestmark = pytest.mark.system
@@ -21,12 +22,20 @@ def test_wheel_holds_package_plugin_types_and_license(distributions: Distributio
     with zipfile.ZipFile(distributions.wheel) as wheel:
         names = set(wheel.namelist())
     info = f"eventflowdb-{eventflowdb.__version__}.dist-info"
-    outside = {name for name in names if not name.startswith(f"{info}/")}
+    outside = {name for name in names if not name.startswith(f"{info}/") and not name.endswith(".so")}
     assert outside == python_files(distributions.checkout, "eventflowdb") | {
         "eventflowdb/py.typed",
         "twisted/plugins/eventflowdb_plugin.py",
     }
     assert f"{info}/licenses/LICENSE.md" in names
+
+
+def test_wheel_holds_the_extensions_of_the_hot_path_and_what_they_share(distributions: Distributions) -> None:
+    with zipfile.ZipFile(distributions.wheel) as wheel:
+        extensions = [name.partition(".")[0] for name in wheel.namelist() if name.endswith(".so")]
+    modules = [f"{folder}/{name}" for folder, names in COMPILED.items() for name in names]
+    assert set(modules) < set(extensions)
+    assert len(extensions) == len(modules) + 1
 
 
 def test_sdist_holds_what_it_is_built_tested_and_shipped_with(distributions: Distributions) -> None:
@@ -38,7 +47,7 @@ def test_sdist_holds_what_it_is_built_tested_and_shipped_with(distributions: Dis
     }
     required |= {"setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE.md", ".ci/run"}
     required |= {"Dockerfile", ".dockerignore", "docker-compose.yml"}
-    required |= python_files(distributions.checkout, "tests")
+    required |= python_files(distributions.checkout, "tests") | python_files(distributions.checkout, "building")
     assert required <= names
     assert not [name for name in names if name.endswith((".pyc", "dropin.cache"))]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from building.hot_path import SWITCH
 from tests.readme import README, blocks
 from tests.system.installation import copy_checkout
 from tests.system.resp import Connection
@@ -19,10 +20,16 @@ def test_run_command_of_the_readme_runs_the_server(tmp_path: Path) -> None:
     (command,) = blocks(README.read_text(encoding="utf-8"), "run-command")
     checkout = copy_checkout(tmp_path / "checkout")
     # The port is the only thing changed: the default one may be taken on the machine that runs the tests.
-    environment = {name: value for name, value in os.environ.items() if name not in ("DATA", "INTERFACE", "PASSWORD")}
-    with Server(["bash", "-c", command], {**environment, "PORT": "0", "DATA": "data"}, checkout) as server:
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("DATA", "INTERFACE", "PASSWORD", SWITCH)
+    }
+    with Server(["bash", "-c", command], {**environment, "PORT": "0", "DATA": "data"}, checkout, 600.0) as server:
         with Connection("127.0.0.1", server.port) as connection:
             assert connection.call("PING") == "PONG"
+            # Whoever has a compiler need not ask for it.
+            told = connection.call("INFO", "server")
+            assert isinstance(told, bytes)
+            assert b"\r\nhot_path:compiled\r\n" in told
         assert (checkout / "data" / "data.mdb").exists()
 
 
@@ -94,8 +101,8 @@ def test_ci_installs_what_is_missing(machine: Machine) -> None:
     machine.install("ln", 'exec /bin/ln "$@"')
     status, said = machine.run_ci()
     assert said[0] == "apt-get update --quiet"
-    assert said[1].endswith(" redis-tools gcc libc6-dev")
-    assert "python3" not in said[1]
+    assert said[1].endswith(" redis-tools gcc libc6-dev python3-dev")
+    assert " python3 " not in said[1]
     assert (status, said[2:]) == (0, THE_TESTS)
 
 
@@ -103,7 +110,7 @@ def test_ci_fails_where_it_cannot_install(machine: Machine) -> None:
     machine.install_apt("exit 100")
     status, said = machine.run_ci()
     assert status == 100
-    assert said[1].endswith(" python3 python3-venv redis-tools gcc libc6-dev")
+    assert said[1].endswith(" python3 python3-venv redis-tools gcc libc6-dev python3-dev")
     assert not set(THE_TESTS) & set(said)
 
 
