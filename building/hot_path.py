@@ -26,7 +26,7 @@ COMPILED = {
         *("records", "requests", "searches", "selection", "settling", "tip", "transactions"),
     ),
     "eventflowdb/service": (
-        *("appends", "budget", "commits", "contention", "conversation", "dispatch", "forwarding", "fronts"),
+        *("appends", "budget", "commits", "company", "contention", "conversation", "dispatch", "forwarding", "fronts"),
         *("groups", "handshake", "inline", "outbox", "pacing", "pages", "recent", "records", "reply", "responders"),
         *("session", "statistics", "turns", "waits", "window", "writer"),
     ),

@@ -34,6 +34,10 @@ INLINE_READ_SECONDS_MAX = 0.002
 INLINE_READ_PAUSE_TIMES = 20
 """That is so many times as long as it took, or twice as long as before where so much time had not passed since."""
 INLINE_READ_PAUSE_SECONDS_MAX = 1.0
+ALONE_SECONDS_MIN = 0.1
+"""A client whose requests were the only ones for so long is thought to be alone."""
+INLINE_PAGE_STEPS = 3
+"""A page that is read on the reactor's thread goes on in so many steps, as long as none had to come from the disk."""
 READ_THREADS_MAX = 4
 RECENT_REPLIES_BYTES_MAX = 16 * MIB
 """Replies to GETs of the first events of streams are kept up to so much, for those who read the same again."""

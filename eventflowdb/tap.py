@@ -39,7 +39,7 @@ from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.idleness import IdleTimeout
 from eventflowdb.service.inline import InlineCommits
 from eventflowdb.service.notices import Notices
-from eventflowdb.service.reads import Reads, off_thread
+from eventflowdb.service.reads import Reads, next_turn_of, off_thread
 from eventflowdb.service.verification import Checks, start_process
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.folder import DataFolder
@@ -131,7 +131,7 @@ class EventflowService(Service):
             inline=InlineCommits(self._store.writing.is_flushing),
         )
         self._estimates = Estimates(self._count, settings.count_interval, self._reactor)
-        reads = Reads(self._store, off_thread(self._reactor, self._read_threads))
+        reads = Reads(self._store, off_thread(self._reactor, self._read_threads), next_turn_of(self._reactor))
         database = Database(self._store, self._writer, reads, self._estimates, notices)
         clients = Clients(self._fit_clients())
         budget = InflightBudget(settings.max_inflight_bytes, self._reactor, CONNECTION_UNTAKEN_BYTES_MAX)

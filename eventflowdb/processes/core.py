@@ -28,7 +28,7 @@ from eventflowdb.service.fronts import FrontLink, Fronts
 from eventflowdb.service.inline import InlineCommits
 from eventflowdb.service.outbox import Outbox
 from eventflowdb.service.questions import TellFigures, decode_question
-from eventflowdb.service.reads import Reads, off_thread
+from eventflowdb.service.reads import Reads, next_turn_of, off_thread
 from eventflowdb.service.shared_notices import CoreNotices
 from eventflowdb.service.verification import Checks, start_process
 from eventflowdb.service.writer import GroupCommitWriter
@@ -73,7 +73,7 @@ class Core:
             inline=InlineCommits(self._store.writing.is_flushing),
         )
         self._estimates = Estimates(self._count, settings.count_interval, reactor)
-        reads = Reads(self._store, off_thread(reactor, self._read_threads))
+        reads = Reads(self._store, off_thread(reactor, self._read_threads), next_turn_of(reactor))
         database = Database(self._store, self._writer, reads, self._estimates, self._notices)
         start_check = start_process(reactor, settings.data, os.environ)
         self._checks = Checks(start_check, self._store.environment.env.reader_check, time.perf_counter)

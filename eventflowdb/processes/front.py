@@ -30,7 +30,7 @@ from eventflowdb.service.forwarding import CoreLink
 from eventflowdb.service.idleness import IdleTimeout
 from eventflowdb.service.outbox import Outbox
 from eventflowdb.service.pacing import Pacing
-from eventflowdb.service.reads import Reads, off_thread
+from eventflowdb.service.reads import Reads, next_turn_of, off_thread
 from eventflowdb.service.shared_notices import FrontNotices
 from eventflowdb.service.slots import SharedClients, Slots
 from eventflowdb.service.verification import CheckListener, CheckProcess, Checks
@@ -62,7 +62,7 @@ class Front:
         outbox = Outbox(soon_of(reactor))
         notices = FrontNotices(reactor, outbox)
         self._estimates = Estimates(self._count, settings.count_interval, reactor)
-        reads = Reads(self._store, off_thread(reactor, self._read_threads))
+        reads = Reads(self._store, off_thread(reactor, self._read_threads), next_turn_of(reactor))
         database = Database(self._store, NoWriter(), reads, self._estimates, notices)
         slots = Slots(mmap.mmap(start.slots, 0))
         clients = SharedClients(start.clients_max, slots, start.index)

@@ -9,6 +9,7 @@ from eventflowdb.consumers import StoredConsumer
 from eventflowdb.errors import StorageFailed
 from eventflowdb.limits import CONSUMERS_MAX
 from eventflowdb.service.commits import Commits
+from eventflowdb.service.company import Company
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.freshness import Freshness, OnFresh
 from eventflowdb.service.notices import Notices
@@ -89,17 +90,24 @@ class Database:
         return self._writer.turn
 
     @property
+    def company(self) -> Company:
+        """Whether one client has the server to itself."""
+        return self._reads.company
+
+    @property
     def freshness(self) -> Freshness:
         """Whether reads see what was answered."""
         return self._writer
 
-    def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
+    def open_stream(
+        self, stream: str, version: int, limit: int | None, *, is_asked: bool = False
+    ) -> "Chunk | Deferred[Chunk]":
         """Begin to read a stream; see Reads.open_stream."""
-        return self._reads.open_stream(stream, version, limit)
+        return self._reads.open_stream(stream, version, limit, is_asked=is_asked)
 
-    def open_log(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
+    def open_log(self, start: bytes, limit: int, *, is_asked: bool = False) -> "Chunk | Deferred[Chunk]":
         """Begin to read the log; see Reads.open_log."""
-        return self._reads.open_log(start, limit)
+        return self._reads.open_log(start, limit, is_asked=is_asked)
 
     def find_retries(self, consumer: StoredConsumer, start: bytes, limit: int) -> "Deferred[list[Retry]]":
         """Events that failed and are to be given out again; see consumers.retries_from."""

@@ -72,6 +72,7 @@ class Dispatcher:
         self._seconds = seconds
         self._freshness = database.freshness
         self._turn = database.turn
+        self._company = database.company
         self._authenticated_limits = authenticated(request_bytes_max)
         self._monitors = clients.monitors
         self._commands: dict[bytes, _Command] = {}
@@ -128,6 +129,10 @@ class Dispatcher:
         began = self._seconds()
         session.last_used_at = began
         session.commands += 1
+        company = self._company
+        company.now = began
+        if company.session_id != session.id:
+            company.session_id, company.alone_since = session.id, began
         command = self._commands.get(request[0])
         # What most requests pass, written out; _admit says what is wrong with the others.
         if (

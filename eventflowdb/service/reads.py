@@ -1,4 +1,4 @@
-"""Where a read runs: small ones on the reactor's thread while memory is warm, all others on threads.
+"""Where a read runs: on the reactor's thread while memory is warm, if it is small or nobody else waits; else on others.
 
 A read through a thread costs two switches, three times the read of a short stream. A read of a few events that
 are in memory does not block, so it runs where it is; but only a try shows whether they are in memory. When a try
@@ -7,19 +7,28 @@ alone would not do: on a busy machine any call may take milliseconds.
 
 That while is in proportion to what was lost. Of a log that is larger than memory one read in thousands goes to the
 disk, and must not make all others dear; where nothing is in memory each try fails, and the tries become rare.
+
+A page of a thousand events takes a millisecond or two. On a thread it takes longer, since it and the reactor take the
+interpreter's lock from each other. So one page a turn is read here for a client who is alone (company.py): whoever
+comes now waits for one page. It is read step by step, and goes on on a thread if a step had to come from the disk.
+Subscriptions, whose pages nobody has just asked for, have theirs read on threads.
 """
 
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from eventflowdb.limits import (
+    CHUNK_BYTES_MAX,
+    CHUNK_EVENTS_MAX,
+    INLINE_PAGE_STEPS,
     INLINE_READ_BYTES_MAX,
     INLINE_READ_EVENTS_MAX,
     INLINE_READ_PAUSE_SECONDS_MAX,
@@ -27,14 +36,23 @@ from eventflowdb.limits import (
     INLINE_READ_SECONDS_MAX,
     INTEGER_MAX,
 )
+from eventflowdb.service.company import Company
 from eventflowdb.service.records import id_of
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.lmdb_store import CHUNK, NOTHING, Chunk, LmdbStore, ReadBounds, Span
 
 INLINE = ReadBounds(INLINE_READ_EVENTS_MAX, INLINE_READ_BYTES_MAX)
+STEP = ReadBounds(
+    (CHUNK_EVENTS_MAX - INLINE_READ_EVENTS_MAX) // INLINE_PAGE_STEPS,
+    (CHUNK_BYTES_MAX - INLINE_READ_BYTES_MAX) // INLINE_PAGE_STEPS,
+)
+"""What a page goes on by, after a first step like any small read; all of them together are a chunk."""
 
 ONE = ReadBounds(1, 1)
 Found = TypeVar("Found")
+
+NextTurn = Callable[[Callable[[], None]], object]
+"""Calls in the reactor's next turn."""
 
 OffThread = Callable[[Callable[[], Any]], "Deferred[Any]"]
 """Runs a read on some other thread."""
@@ -45,35 +63,69 @@ def off_thread(reactor: IReactorFromThreads, pool: ThreadPool) -> OffThread:
     return lambda read: deferToThreadPool(reactor, pool, read)
 
 
+def next_turn_of(reactor: IReactorTime) -> NextTurn:
+    """Calls in the next turn of a reactor."""
+    return lambda call: reactor.callLater(0, call)
+
+
 def disk_faults() -> int:
     """How many page faults of this thread have gone to the disk (getrusage(2), major faults)."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
 
 
+class _Warmth:
+    """Whether reads of one kind are thought to find memory warm."""
+
+    def __init__(self) -> None:
+        self.cold_until = float("-inf")
+        self._pause_seconds = 0.0
+
+    def failed(self, began: float, ended: float) -> None:
+        """One that was tried has met the disk."""
+        pause = INLINE_READ_PAUSE_TIMES * (ended - began)
+        if began - self.cold_until < pause:
+            pause = max(pause, 2 * self._pause_seconds)
+        self._pause_seconds = min(pause, INLINE_READ_PAUSE_SECONDS_MAX)
+        self.cold_until = ended + self._pause_seconds
+
+
 class Reads:
     """Reads of one store, each answered at once or by a Deferred.
 
-    seconds: a monotonic clock; faults: counts the page faults of this thread that went to the disk.
+    next_turn: calls in the reactor's next turn; seconds: a monotonic clock; faults: counts the page
+    faults of this thread that went to the disk.
     """
 
     def __init__(
         self,
         store: LmdbStore,
         run: OffThread,
+        next_turn: NextTurn,
         seconds: Callable[[], float] = time.perf_counter,
         faults: Callable[[], int] = disk_faults,
     ) -> None:
         self._store = store
         self._run = run
+        self._next_turn = next_turn
+        self.company = Company()
         self._seconds = seconds
         self._faults = faults
         self._faults_before = faults()
-        self._threads_until = float("-inf")
-        self._pause_seconds = 0.0
+        self._small = _Warmth()
+        self._pages = _Warmth()
+        self._has_paged = False
+        """Whether a page was read here in this turn."""
 
-    def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
-        """Begin to read a stream; see LmdbStore.open_stream."""
+    def open_stream(
+        self, stream: str, version: int, limit: int | None, *, is_asked: bool = False
+    ) -> "Chunk | Deferred[Chunk]":
+        """Begin to read a stream; see LmdbStore.open_stream.
+
+        is_asked: the client whose request runs waits for just this, so that a page may be read here.
+        """
         if limit is not None and limit > INLINE_READ_EVENTS_MAX:
+            if is_asked:
+                return self._read_page(lambda bounds: self._store.open_stream(stream, version, limit, bounds))
             return self._run(lambda: self._store.open_stream(stream, version, limit, CHUNK))
         return self.read_small(lambda: self._store.open_stream(stream, version, limit, INLINE))
 
@@ -81,9 +133,11 @@ class Reads:
         """How many events a stream holds; None while small reads do not run on this thread."""
         return self._store.stream_length(stream) if self.is_warm() else None
 
-    def open_log(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
-        """Begin to read the log; see LmdbStore.open_log."""
+    def open_log(self, start: bytes, limit: int, *, is_asked: bool = False) -> "Chunk | Deferred[Chunk]":
+        """Begin to read the log; see LmdbStore.open_log. is_asked: as in `open_stream`."""
         if limit > INLINE_READ_EVENTS_MAX:
+            if is_asked:
+                return self._read_page(lambda bounds: self._store.open_log(start, limit, bounds))
             return self._run(lambda: self._store.open_log(start, limit, CHUNK))
         return self.read_small(lambda: self._store.open_log(start, limit, INLINE))
 
@@ -120,28 +174,57 @@ class Reads:
 
     def is_warm(self) -> bool:
         """Whether small reads run on this thread at the moment."""
-        return self._seconds() >= self._threads_until
+        return self._seconds() >= self._small.cold_until
 
     def read_small(self, read: Callable[[], Found]) -> "Found | Deferred[Found]":
         """A read of few events, of little data."""
         began = self._seconds()
-        if began < self._threads_until:
+        if began < self._small.cold_until:
             return self._run(read)
         found = read()
         ended = self._seconds()
         if ended - began > INLINE_READ_SECONDS_MAX:
-            self._judge_slow_read(began, ended)
+            faults = self._faults()
+            if faults > self._faults_before:
+                self._small.failed(began, ended)
+            self._faults_before = faults
         return found
 
-    def _judge_slow_read(self, began: float, ended: float) -> None:
+    def _read_page(self, read: Callable[[ReadBounds], Chunk]) -> "Chunk | Deferred[Chunk]":
+        """A read of many events that a client waits for: its first chunk, which may be one large event more."""
+        began = self._seconds()
+        if self._has_paged or not self.company.is_alone or began < max(self._pages.cold_until, self._small.cold_until):
+            return self._run(lambda: read(CHUNK))
+        self._has_paged = True
+        self._next_turn(self._begin_turn)
         faults = self._faults()
-        if faults > self._faults_before:
-            pause = INLINE_READ_PAUSE_TIMES * (ended - began)
-            if began - self._threads_until < pause:
-                pause = max(pause, 2 * self._pause_seconds)
-            self._pause_seconds = min(pause, INLINE_READ_PAUSE_SECONDS_MAX)
-            self._threads_until = ended + self._pause_seconds
-        self._faults_before = faults
+        records, rest = read(INLINE)
+        size_bytes = sum(map(len, records))
+        self._faults_before = self._faults()
+        while (
+            rest is not None
+            and self._faults_before == faults
+            and len(records) + STEP.events_max <= CHUNK.events_max
+            and size_bytes + STEP.bytes_max <= CHUNK.bytes_max
+        ):
+            more, rest = self._store.read_on(rest, STEP)
+            records += more
+            size_bytes += sum(map(len, more))
+            self._faults_before = self._faults()
+        if self._faults_before > faults:
+            self._pages.failed(began, self._seconds())
+            if rest is not None:
+                return self._run(partial(self._fill, records, size_bytes, rest))
+        return Chunk(records, rest)
+
+    def _fill(self, records: list[bytes], size_bytes: int, rest: Span) -> Chunk:
+        """On a thread: a chunk that begins with these records."""
+        room = ReadBounds(max(1, CHUNK.events_max - len(records)), max(1, CHUNK.bytes_max - size_bytes))
+        more, rest_of_all = self._store.read_on(rest, room)
+        return Chunk(records + more, rest_of_all)
+
+    def _begin_turn(self) -> None:
+        self._has_paged = False
 
 
 def _open_stream_from(store: LmdbStore, stream: str, start: bytes, limit: int) -> tuple[int | None, Chunk]:

@@ -116,10 +116,10 @@ class Responders:
         if read.wait_ms:
             return self._waits.reply(read)
         # One that comes again wants the few events that are new.
-        version, open_stream, recent = read.version, self._database.open_stream, self._recent
-        if version:
-            open_stream, recent = self._database.open_stream_end, self._recent_ends
-        opened = open_stream(read.stream, version, read.limit)
+        if read.version:
+            recent, opened = self._recent_ends, self._database.open_stream_end(read.stream, read.version, read.limit)
+        else:
+            recent, opened = self._recent, self._database.open_stream(read.stream, 0, read.limit, is_asked=True)
         reply = self._read_reply(opened)
         if isinstance(opened, Chunk) and isinstance(reply, bytes) and opened.records:
             recent.keep(text, read, len(opened.records), reply)
@@ -133,7 +133,7 @@ class Responders:
             read = EVERYTHING
         if read.wait_ms:
             return self._waits.reply(read)
-        return self._read_reply(self._database.open_log(read.start, read.limit))
+        return self._read_reply(self._database.open_log(read.start, read.limit, is_asked=True))
 
     def _read_reply(self, opened: "Chunk | Deferred[Chunk]") -> Reply:
         if isinstance(opened, Chunk):

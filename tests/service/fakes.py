@@ -221,7 +221,7 @@ class SteppedServer:
             self.clock.seconds if is_deferring else time.perf_counter,
             deferring=self.clock if is_deferring else None,
         )
-        self.reads = Reads(self.store, self.pool, self.clock.seconds, lambda: 0)
+        self.reads = Reads(self.store, self.pool, self.reactor.callFromThread, self.clock.seconds, lambda: 0)
         self.estimates = Estimates(
             lambda: succeed((self.store.event_count(), self.store.stream_count())), 1.0, self.clock
         )

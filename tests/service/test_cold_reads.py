@@ -66,7 +66,7 @@ def test_after_a_read_that_waited_for_the_disk_reads_leave_the_reactors_thread_u
     pool = SteppedPool()
     # Every read is slow by this clock: only the faults tell whether it was for the disk.
     ticks = count(0.0, INLINE_READ_SECONDS_MAX * 2)
-    reads = Reads(store, pool, lambda: next(ticks))
+    reads = Reads(store, pool, lambda call: call(), lambda: next(ticks))
     reads.read_small(lambda: store.open_log(middle, INLINE_READ_EVENTS_MAX))
     assert isinstance(reads.open_log(middle, INLINE_READ_EVENTS_MAX), Deferred)
     pool.step()

@@ -8,8 +8,10 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from eventflowdb.errors import StorageFailed
+from eventflowdb.errors import CorruptRecord, StorageFailed
 from eventflowdb.limits import (
+    ALONE_SECONDS_MIN,
+    CHUNK_BYTES_MAX,
     CHUNK_EVENTS_MAX,
     INLINE_READ_BYTES_MAX,
     INLINE_READ_EVENTS_MAX,
@@ -20,7 +22,7 @@ from eventflowdb.limits import (
 from eventflowdb.service.reads import Reads, disk_faults
 from eventflowdb.storage.lmdb_store import CHUNK, Chunk, LmdbStore, ReadBounds, Span
 
-from .fakes import OTHER, STREAM, SteppedPool, hold
+from .fakes import OTHER, STREAM, SteppedPool, SteppedReactor, hold
 
 BEGINNING = bytes(16)
 SLOW = INLINE_READ_SECONDS_MAX + 0.001
@@ -40,6 +42,8 @@ class SlowStore:
         self.read_seconds = 0.0
         self.read_faults = 0
         self.faults = 0
+        self.faults_at = -1
+        """Which of the next reads alone has a page fault."""
 
     def open_stream(self, stream: str, version: int, limit: int | None, bounds: ReadBounds = CHUNK) -> Chunk:
         self._take_time()
@@ -50,11 +54,13 @@ class SlowStore:
         return self.real.open_log(start, limit, bounds)
 
     def read_on(self, span: Span, bounds: ReadBounds = CHUNK) -> Chunk:
+        self._take_time()
         return self.real.read_on(span, bounds)
 
     def _take_time(self) -> None:
         self.clock.advance(self.read_seconds)
-        self.faults += self.read_faults
+        self.faults += self.read_faults + (self.faults_at == 0)
+        self.faults_at -= 1
 
 
 @pytest.fixture
@@ -75,8 +81,21 @@ def pool() -> SteppedPool:
 
 
 @pytest.fixture
-def reads(store: SlowStore, pool: SteppedPool, clock: Clock) -> Reads:
-    return Reads(cast(LmdbStore, store), pool, clock.seconds, lambda: store.faults)
+def reactor() -> SteppedReactor:
+    return SteppedReactor()
+
+
+@pytest.fixture
+def reads(store: SlowStore, pool: SteppedPool, reactor: SteppedReactor, clock: Clock) -> Reads:
+    """Reads for several clients."""
+    return Reads(cast(LmdbStore, store), pool, reactor.callFromThread, clock.seconds, lambda: store.faults)
+
+
+@pytest.fixture
+def paging(reads: Reads) -> Reads:
+    """Reads for one who is alone."""
+    reads.company.now = reads.company.alone_since + ALONE_SECONDS_MIN
+    return reads
 
 
 def here(read: "Chunk | Deferred[Chunk]") -> Chunk:
@@ -215,6 +234,136 @@ def test_faults_of_a_read_come_out(reads: Reads, store: SlowStore) -> None:
     store.real.close()
     with pytest.raises(StorageFailed):
         reads.open_log(BEGINNING, 1)
+
+
+# Pages.
+
+
+def page_of_log(reads: Reads, limit: int) -> "Chunk | Deferred[Chunk]":
+    """So many events of the log, which a client has asked for."""
+    return reads.open_log(BEGINNING, limit, is_asked=True)
+
+
+def test_a_page_is_read_on_the_reactor_thread(paging: Reads, store: SlowStore, reactor: SteppedReactor) -> None:
+    records = hold(store.real, STREAM, CHUNK_EVENTS_MAX)
+    assert here(page_of_log(paging, CHUNK_EVENTS_MAX)) == (records, None)
+    reactor.turn()
+    assert here(paging.open_stream(STREAM, 0, CHUNK_EVENTS_MAX, is_asked=True)) == (records, None)
+    reactor.turn()
+    assert here(page_of_log(paging, INLINE_READ_EVENTS_MAX + 1)).records == records[: INLINE_READ_EVENTS_MAX + 1]
+
+
+def test_a_page_is_no_more_than_a_chunk(paging: Reads, store: SlowStore, pool: SteppedPool) -> None:
+    records = hold(store.real, STREAM, CHUNK_EVENTS_MAX + 1)
+    page = here(page_of_log(paging, CHUNK_EVENTS_MAX + 1))
+    assert page.records == records[:CHUNK_EVENTS_MAX]
+    assert page.rest is not None
+    assert elsewhere(paging.read_on(page.rest), pool) == (records[CHUNK_EVENTS_MAX:], None)
+
+
+def test_large_events_end_a_page_early(paging: Reads, store: SlowStore) -> None:
+    hold(store.real, STREAM, 200, "x" * (CHUNK_BYTES_MAX // 100))
+    page = here(page_of_log(paging, 200))
+    assert CHUNK_BYTES_MAX // 2 < sum(map(len, page.records)) <= CHUNK_BYTES_MAX
+    assert page.total() == 200
+
+
+def test_one_page_a_turn_is_read_here(
+    paging: Reads, store: SlowStore, pool: SteppedPool, reactor: SteppedReactor
+) -> None:
+    hold(store.real, STREAM, 100)
+    for _ in range(2):
+        here(page_of_log(paging, 100))
+        assert elsewhere(page_of_log(paging, 100), pool).total() == 100
+        assert elsewhere(paging.open_stream(STREAM, 0, 100, is_asked=True), pool).total() == 100
+        here(page_of_log(paging, 10))
+        reactor.turn()
+
+
+def test_a_page_that_meets_the_disk_goes_on_on_a_thread_and_the_next_ones_begin_there(
+    paging: Reads, store: SlowStore, pool: SteppedPool, reactor: SteppedReactor, clock: Clock
+) -> None:
+    records = hold(store.real, STREAM, 200)
+    store.read_seconds, store.read_faults = 0.001, 1
+    assert elsewhere(page_of_log(paging, 200), pool) == (records, None)
+    store.read_seconds = store.read_faults = 0
+    reactor.turn()
+    assert elsewhere(page_of_log(paging, 200), pool).total() == 200
+    # Small reads are not concerned.
+    here(page_of_log(paging, 10))
+    clock.advance(INLINE_READ_PAUSE_TIMES * 0.001)
+    assert here(page_of_log(paging, 200)) == (records, None)
+
+
+def test_faults_of_the_past_are_not_held_against_a_page(paging: Reads, store: SlowStore) -> None:
+    records = hold(store.real, STREAM, 100)
+    store.faults = 7
+    assert here(page_of_log(paging, 100)) == (records, None)
+
+
+def test_while_small_reads_meet_the_disk_pages_are_read_on_threads(
+    paging: Reads, store: SlowStore, pool: SteppedPool
+) -> None:
+    hold(store.real, STREAM, 100)
+    store.read_seconds, store.read_faults = SLOW, 1
+    here(page_of_log(paging, 1))
+    assert elsewhere(page_of_log(paging, 100), pool).total() == 100
+
+
+def test_a_page_that_goes_on_on_a_thread_is_no_more_than_a_chunk(
+    paging: Reads, store: SlowStore, pool: SteppedPool
+) -> None:
+    records = hold(store.real, STREAM, CHUNK_EVENTS_MAX + 1)
+    store.read_faults = 1
+    page = elsewhere(page_of_log(paging, CHUNK_EVENTS_MAX + 1), pool)
+    assert page.records == records[:CHUNK_EVENTS_MAX]
+    assert page.total() == CHUNK_EVENTS_MAX + 1
+
+
+@pytest.mark.parametrize("events", [10, INLINE_READ_EVENTS_MAX + 10])
+def test_a_page_whose_last_step_meets_the_disk_is_noticed_too(
+    paging: Reads, store: SlowStore, pool: SteppedPool, reactor: SteppedReactor, events: int
+) -> None:
+    records = hold(store.real, STREAM, events)
+    store.read_seconds, store.faults_at = 0.001, (events - 1) // INLINE_READ_EVENTS_MAX
+    assert here(page_of_log(paging, 1000)) == (records, None)
+    reactor.turn()
+    assert elsewhere(page_of_log(paging, 1000), pool) == (records, None)
+
+
+def test_faults_of_a_page_are_not_held_against_a_small_read(paging: Reads, store: SlowStore, pool: SteppedPool) -> None:
+    hold(store.real, STREAM, 100)
+    store.faults_at = 0
+    elsewhere(page_of_log(paging, 100), pool)
+    store.read_seconds = SLOW
+    for _ in range(2):
+        here(paging.open_log(BEGINNING, 1))
+
+
+def test_a_page_of_very_large_events_is_one_of_them(paging: Reads, store: SlowStore, reactor: SteppedReactor) -> None:
+    records = hold(store.real, STREAM, 3, "x" * 2 * CHUNK_BYTES_MAX)
+    page = here(page_of_log(paging, 100))
+    assert page.records == records[:1]
+    assert page.total() == 3
+
+
+def test_damage_in_a_later_step_is_told_like_any_other(
+    paging: Reads, store: SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(store.real, STREAM, 100)
+
+    def read_on(span: Span, bounds: ReadBounds) -> Chunk:
+        raise CorruptRecord("damaged")
+
+    monkeypatch.setattr(store, "read_on", read_on)
+    with pytest.raises(CorruptRecord):
+        page_of_log(paging, 100)
+
+
+def test_what_nobody_has_just_asked_for_is_read_on_threads(paging: Reads, store: SlowStore, pool: SteppedPool) -> None:
+    hold(store.real, STREAM, 100)
+    assert elsewhere(paging.open_log(BEGINNING, 100), pool).total() == 100
+    assert elsewhere(paging.open_stream(STREAM, 0, 100), pool).total() == 100
 
 
 def test_page_faults_can_be_counted_here() -> None:

@@ -345,7 +345,7 @@ def test_a_commit_that_nobody_was_told_of_yet_is_sent_once(server: SteppedServer
 def test_what_is_new_is_read_on_threads_while_memory_is_cold(
     server: SteppedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.reads, "_threads_until", float("inf"))
+    monkeypatch.setattr(server.reads._small, "cold_until", float("inf"))
     connection = subscribed(server, "{}")
     stored(server, STREAM, 0, "a")
     early = server.pool.reads.popleft()
@@ -477,7 +477,7 @@ def test_those_with_different_filters_share_what_is_read_of_little_news(server: 
 def test_a_filter_finds_what_is_new_on_threads_while_memory_is_cold(
     server: SteppedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.reads, "_threads_until", float("inf"))
+    monkeypatch.setattr(server.reads._small, "cold_until", float("inf"))
     connection = subscribed(server, query(types=["a"]))
     added(server, {"type": "a"}, {"type": "b"})
     assert connection.take() == b""

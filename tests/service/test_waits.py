@@ -208,7 +208,7 @@ def test_the_same_request_again_and_again_follows_the_log(server: SteppedServer,
 
 def on_threads(server: SteppedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every read run on a thread, as while memory is cold."""
-    monkeypatch.setattr(server.reads, "_threads_until", float("inf"))
+    monkeypatch.setattr(server.reads._small, "cold_until", float("inf"))
 
 
 def test_an_event_that_is_stored_while_the_first_look_is_under_way_is_not_missed(
