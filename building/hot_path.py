@@ -28,7 +28,7 @@ COMPILED = {
     "eventflowdb/service": (
         *("appends", "budget", "commits", "company", "contention", "conversation", "dispatch", "forwarding", "fronts"),
         *("groups", "handshake", "inline", "outbox", "pacing", "pages", "recent", "records", "reply", "responders"),
-        *("session", "statistics", "turns", "waits", "window", "writer"),
+        *("session", "statistics", "turns", "unseen", "waits", "window", "writer"),
     ),
 }
 """The modules, by folder."""

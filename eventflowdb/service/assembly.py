@@ -111,4 +111,6 @@ def assemble(
         "SHUTDOWN": operations.shutdown,
     }
     responders.update(replace(Parts(appends, handshake, operations, information, statistics)))
-    return Dispatcher(database, access, responders, clients, statistics, settings.max_request_bytes, seconds, commands)
+    return Dispatcher(
+        database, access, responders, clients, statistics, settings.max_request_bytes, seconds, stored.is_seen, commands
+    )

@@ -91,7 +91,7 @@ class Contention:
         if known is None or isinstance(expected, str) or expected >= known:
             return None
         # Behind an append of its own that is under way it is tried, since it may have to see that.
-        if self._database.freshness.is_stale or (session.peer is not None and session.peer.is_waiting):
+        if session.peer is not None and session.peer.is_waiting:
             return None
         actual = self._find_length(stream)
         return Collision(stream, expected, actual) if actual is not None and actual > expected else None

@@ -119,7 +119,7 @@ class Conversation:
             if (
                 words is not None
                 and not self._budget.is_exhausted
-                and not (self._freshness.is_stale and self._order_of(self._session, words) is Order.READ)
+                and not (self._freshness.is_stale and self._dispatcher.must_freshen(self._session, words))
             ):
                 self._run_alone(words)
                 return
@@ -330,9 +330,12 @@ class Conversation:
         """Whether a read has to wait: for the appends before it, or to see what others were answered."""
         if not (self._owed or self._freshness.is_stale) or not self._is_read(request):
             return False
-        if not self._owed and not self._is_freshening:
-            self._is_freshening = True
-            self._freshness.freshen(self._freshened)
+        if not self._owed:
+            if not self._dispatcher.must_freshen(self._session, request):
+                return False
+            if not self._is_freshening:
+                self._is_freshening = True
+                self._freshness.freshen(self._freshened)
         return True
 
     def _is_read(self, request: Request) -> bool:

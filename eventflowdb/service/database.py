@@ -14,9 +14,11 @@ from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.freshness import Freshness, OnFresh
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
+from eventflowdb.service.records import version_of
 from eventflowdb.service.searches import Searches
 from eventflowdb.service.tails import Tails
 from eventflowdb.service.turns import StagingTurn
+from eventflowdb.service.unseen import Tail, Unseen
 from eventflowdb.storage.batch import Outcome, Write
 from eventflowdb.storage.consumers import (
     Lag,
@@ -50,6 +52,7 @@ class NoWriter:
         self.commits = Commits()
         self.turn = StagingTurn()
         self.is_stale = False
+        self.unseen = Unseen()
         self.others = 0
 
     def freshen(self, call: OnFresh) -> None:
@@ -132,7 +135,16 @@ class Database:
 
     def find_stream_length(self, stream: str) -> int | None:
         """How many events a stream holds, if that can be told at once; see Reads.find_stream_length."""
-        return self._reads.find_stream_length(stream)
+        seen = self._reads.find_stream_length(stream)
+        tail = self._writer.unseen.tails.get(stream)
+        if tail is None:
+            return seen
+        # Where the store shows more already, or the answer was to an append of long ago, it is in doubt.
+        return seen + len(tail) if tail and seen == version_of(tail[0]) else None
+
+    def find_tail(self, stream: str) -> Tail | None:
+        """The last events of a stream if reads do not see them yet; None if they do."""
+        return self._writer.unseen.tails.get(stream)
 
     def open_stream_end(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
         """Begin to read a stream where few events are expected; see Reads.open_stream_end."""

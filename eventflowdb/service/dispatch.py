@@ -1,6 +1,6 @@
 """The one gate every command passes: look up, authenticate, decode and check the argument, respond, count."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -63,6 +63,7 @@ class Dispatcher:
         statistics: Statistics,
         request_bytes_max: int,
         seconds: Callable[[], float],
+        is_seen: Callable[[Sequence[bytes]], bool],
         commands: Mapping[str, CommandSpec] = COMMANDS,
     ) -> None:
         self._database = database
@@ -71,6 +72,7 @@ class Dispatcher:
         self._statistics = statistics
         self._seconds = seconds
         self._freshness = database.freshness
+        self._is_seen = is_seen
         self._turn = database.turn
         self._company = database.company
         self._authenticated_limits = authenticated(request_bytes_max)
@@ -120,6 +122,13 @@ class Dispatcher:
             return Order.AT_ONCE
         command = self._commands.get(request[0]) or self._find(request[0])
         return Order.AT_ONCE if command is None else command.order
+
+    def must_freshen(self, session: Session, request: Request) -> bool:
+        """Whether a request has to wait until reads see everything that was answered; they do not now."""
+        if isinstance(request, DroppedRequest) or self.order_of(session, request) is not Order.READ:
+            return False
+        command = self._commands.get(request[0]) or self._find(request[0])
+        return command is None or command.name != "GET" or not self._is_seen(request)
 
     def execute(self, session: Session, request: Request) -> Reply:
         """Run one request. Never raises."""

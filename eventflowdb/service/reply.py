@@ -1,6 +1,6 @@
 """What a responder gives: a reply now, later, or in pieces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 
@@ -124,8 +124,10 @@ class BlockedReply(PendingReply):
 Reply = bytes | PendingReply | LongReply
 
 
-def chunk_reply(chunk: Chunk) -> bytes | LongReply:
-    """The whole reply to a read if its first chunk is all there is; else its beginning."""
-    if chunk.rest is None:
-        return replies.bulk_array(chunk.records)
-    return LongReply(replies.array_start(chunk.total()) + replies.array_items(chunk.records), chunk.rest)
+def chunk_reply(chunk: Chunk, behind: Sequence[bytes] = ()) -> bytes | LongReply:
+    """The whole reply to a read if its first chunk is all there is; else its beginning. behind: events that follow."""
+    records, rest = chunk
+    if rest is None:
+        return replies.bulk_array([*records, *behind] if behind else records)
+    ending = replies.array_items(behind) + replies.ARRAY_END
+    return LongReply(replies.array_start(chunk.total() + len(behind)) + replies.array_items(records), rest, ending)

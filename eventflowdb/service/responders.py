@@ -11,6 +11,7 @@ from eventflowdb import __version__
 from eventflowdb.commands.arguments import EVERYTHING
 from eventflowdb.commands.filters import GET, FilteredRead
 from eventflowdb.commands.shapes import LogRead, StreamRead
+from eventflowdb.errors import InvalidArgument
 from eventflowdb.events import Append
 from eventflowdb.limits import RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.appends import Appends
@@ -19,8 +20,10 @@ from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
 from eventflowdb.service.recent import RecentReplies
+from eventflowdb.service.records import version_of
 from eventflowdb.service.reply import PendingReply, Reply, chunk_reply
 from eventflowdb.service.session import Session
+from eventflowdb.service.unseen import Tail
 from eventflowdb.service.waits import Waits
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.lmdb_store import Chunk
@@ -115,6 +118,9 @@ class Responders:
             return self._queries.read(session, read)
         if read.wait_ms:
             return self._waits.reply(read)
+        tail = self._database.find_tail(read.stream)
+        if tail:
+            return self._get_with_tail(read, tail)
         # One that comes again wants the few events that are new.
         if read.version:
             recent, opened = self._recent_ends, self._database.open_stream_end(read.stream, read.version, read.limit)
@@ -124,6 +130,32 @@ class Responders:
         if isinstance(opened, Chunk) and isinstance(reply, bytes) and opened.records:
             recent.keep(text, read, len(opened.records), reply)
         return reply
+
+    def is_seen(self, words: Words) -> bool:
+        """Whether a GET can be answered while reads do not see all that was answered."""
+        if len(words) != 2:
+            return False
+        text = words[1]
+        if self._recent.find(text) or self._recent_ends.find(text):
+            return True
+        try:
+            read: StreamRead | FilteredRead = GET.decode(text)
+        except InvalidArgument:
+            return True
+        if isinstance(read, FilteredRead) or read.wait_ms:
+            return False
+        stream = read.stream
+        return self._database.find_tail(stream) is None or self._database.find_stream_length(stream) is not None
+
+    def _get_with_tail(self, read: StreamRead, tail: Tail) -> Reply:
+        """GET of a stream whose last events are at hand, and not seen by reads."""
+        limit, older = read.limit, version_of(tail[0]) - read.version
+        if older <= 0:
+            return replies.bulk_array(tail[-older:][:limit])
+        if limit is not None and limit <= older:
+            return self._read_reply(self._database.open_stream_end(read.stream, read.version, limit))
+        opened = self._database.open_stream_end(read.stream, read.version, older)
+        return self._read_reply(opened, tail[: None if limit is None else limit - older])
 
     def get_all(self, session: Session, read: LogRead | FilteredRead | Words) -> Reply:
         """GETALL; without an argument from the beginning."""
@@ -135,13 +167,13 @@ class Responders:
             return self._waits.reply(read)
         return self._read_reply(self._database.open_log(read.start, read.limit, is_asked=True))
 
-    def _read_reply(self, opened: "Chunk | Deferred[Chunk]") -> Reply:
+    def _read_reply(self, opened: "Chunk | Deferred[Chunk]", behind: Sequence[bytes] = ()) -> Reply:
         if isinstance(opened, Chunk):
-            return chunk_reply(opened)
+            return chunk_reply(opened, behind)
         reply = PendingReply()
         reply.is_read = True
         opened.addCallbacks(
-            lambda chunk: reply.settle(chunk_reply(chunk)),
+            lambda chunk: reply.settle(chunk_reply(chunk, behind)),
             lambda failure: reply.settle(self._failure_reply(failure)),
         )
         return reply

@@ -7,8 +7,9 @@ back in one hop. What has come meanwhile is next. So a batch waits for the previ
 came, and for nothing else: there is no timer.
 
 While nobody reads, what is on disk and answered need not be seen by reads at once, which spares most of a commit
-(storage/transactions.py). A read that comes meanwhile asks for it (`freshen`), and from then on everything is seen
-before it is answered, for a while; and nothing stays unseen for longer than some milliseconds.
+(storage/transactions.py). A read that comes meanwhile, and is not answered with what is at hand (unseen.py), asks for
+it (`freshen`), and from then on everything is seen before it is answered, for a while; and nothing stays unseen for
+longer than some milliseconds.
 """
 
 import time
@@ -38,6 +39,7 @@ from eventflowdb.service.inline import NEVER_INLINE, Inline
 from eventflowdb.service.notices import Notices, streams_of
 from eventflowdb.service.threads import ReactorThread, Worker
 from eventflowdb.service.turns import StagingTurn
+from eventflowdb.service.unseen import Unseen
 from eventflowdb.storage.batch import Outcome, Write
 from eventflowdb.storage.transactions import OnStaged, run_here
 
@@ -111,6 +113,7 @@ class GroupCommitWriter:
         self._idle_waiters: list[Deferred[None]] = []
         self.turn = StagingTurn()
         self.is_stale = False
+        self.unseen = Unseen()
         self._eager_until = 0.0
         self._is_showing = False
         """It is under way that reads see everything."""
@@ -221,6 +224,7 @@ class GroupCommitWriter:
         if isinstance(outcomes[0], StorageFailed):
             self._fail(outcomes[0])
         was_stale, self.is_stale = self.is_stale, is_deferred or (self.is_stale and self._failure is not None)
+        self._note_unseen(batch, outcomes if is_deferred else ())
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
         for (_, settle), outcome in zip(reversed(batch), reversed(outcomes), strict=True):
             # As in _tell, without a call for each.
@@ -238,6 +242,13 @@ class GroupCommitWriter:
         elif has_stored:
             # Told even where nobody watches: what readers share of an earlier state is out of date.
             self._notices.log_grew(streams_of(outcomes) if self._notices.has_watchers else ())
+
+    def _note_unseen(self, batch: Sequence[_Waiting], deferred: Sequence[Outcome]) -> None:
+        for (write, _), outcome in zip(batch, deferred, strict=False):
+            if isinstance(outcome, list):
+                self.unseen.add(write, outcome)
+        if not self.is_stale:
+            self.unseen.clear()
 
     def _see_to_show(self) -> None:
         """What was deferred is to be seen soon; at once if somebody has begun to watch."""
@@ -281,6 +292,7 @@ class GroupCommitWriter:
         self._is_showing = False
         if failure is None:
             self.is_stale = False
+            self.unseen.clear()
             self._tell_fresh()
         else:
             # What was answered is on the disk, and the next start finds it; until then no read may say that it is not.

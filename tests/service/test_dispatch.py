@@ -298,7 +298,7 @@ def test_a_fault_nobody_expected_is_logged_and_told_by_its_incident_id(
 
     responders = dict.fromkeys(COMMANDS, fail)
     dispatcher = Dispatcher(
-        server.database, Access(None), responders, Clients(1), Statistics(), 1 << 24, server.clock.seconds
+        server.database, Access(None), responders, Clients(1), Statistics(), 1 << 24, server.clock.seconds, bool
     )
     reply = dispatcher.execute(dispatcher.new_session("peer:1", "here:2"), [b"UPTIME"])
     assert isinstance(reply, bytes)

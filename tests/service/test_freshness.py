@@ -7,7 +7,7 @@ import pytest
 
 from eventflowdb.limits import DEFERRED_SECONDS_MAX
 
-from .fakes import OTHER, PING, PONG, STREAM, ReplyError, SteppedServer, add, get, read_replies
+from .fakes import OTHER, PING, PONG, STREAM, ReplyError, SteppedServer, add, get, read_replies, request
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def test_a_read_waits_until_it_sees_what_another_connection_was_answered(server:
     append(server, STREAM)
     assert server.writer.is_stale
     reader = server.connect()
-    reader.send(get(STREAM))
+    reader.send(request("GETALL"))
     assert reader.take() == b"", "it would not see the event"
-    server.commit()
+    server.finish()
     (events,) = read_replies(reader.take())
-    assert len(events) == 1
+    assert len(events) == 2
 
 
 def test_what_does_not_read_waits_for_nothing(server: SteppedServer) -> None:
@@ -52,11 +52,11 @@ def test_what_does_not_read_waits_for_nothing(server: SteppedServer) -> None:
 def test_where_it_can_never_see_that_a_read_is_refused_and_not_told_of_less(server: SteppedServer) -> None:
     append(server, STREAM)
     waiting, later = server.connect(), server.connect()
-    waiting.send(get(STREAM), get(OTHER))
+    waiting.send(request("EVENTCOUNT"), request("GETALL"))
     server.store.writing._txn.abort()  # so that its commit fails, as on a disk that does
     server.commit()
     assert len(server.failures) == 1
-    later.send(get(STREAM))
+    later.send(request("STREAMCOUNT"))
     server.commit()
     for connection in (waiting, later):
         replies = read_replies(connection.take())
@@ -66,3 +66,7 @@ def test_where_it_can_never_see_that_a_read_is_refused_and_not_told_of_less(serv
             assert "the storage failed" in reply.text
     later.send(PING)
     assert later.take() == PONG
+    # What was answered is at hand, and on the disk.
+    later.send(get(STREAM))
+    ((event,),) = read_replies(later.take())
+    assert STREAM.encode() in event

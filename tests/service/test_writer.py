@@ -32,7 +32,7 @@ def numbered(number: int, size_bytes: int = 100) -> Append:
 
 def stored_of(number: int) -> list[bytes]:
     """What FakeStore stores of it."""
-    return [b"record %d" % number]
+    return [b'{"id":"%026d","stream":"%b","version":%d,"position":1}' % (number, STREAM.encode(), number)]
 
 
 class FakeStore:
