@@ -128,7 +128,14 @@ class Dispatcher:
         if isinstance(request, DroppedRequest) or self.order_of(session, request) is not Order.READ:
             return False
         command = self._commands.get(request[0]) or self._find(request[0])
-        return command is None or command.name != "GET" or not self._is_seen(request)
+        if command is None or command.name != "GET":
+            return True
+        if self._turn.is_unnoticed:
+            self._turn.stand_back()
+        try:
+            return not self._is_seen(request)
+        except Exception:  # whatever is wrong is told, and counted, when it runs
+            return True
 
     def execute(self, session: Session, request: Request) -> Reply:
         """Run one request. Never raises."""

@@ -33,9 +33,15 @@ class Unseen:
             if tail is None:
                 tails[part.stream] = added
             elif tail and version_of(added[0]) == version_of(tail[-1]) + 1:
-                tail += added
+                tail.extend(added)
             else:
                 tails[part.stream] = []
+
+    def doubt(self, write: Write) -> None:
+        """What an append has added is not known: its streams are to be read when the store shows them."""
+        if isinstance(write, Append):
+            for part in write.parts:
+                self.tails[part.stream] = []
 
     def clear(self) -> None:
         """The store shows everything."""

@@ -246,7 +246,12 @@ class GroupCommitWriter:
     def _note_unseen(self, batch: Sequence[_Waiting], deferred: Sequence[Outcome]) -> None:
         for (write, _), outcome in zip(batch, deferred, strict=False):
             if isinstance(outcome, list):
-                self.unseen.add(write, outcome)
+                try:
+                    self.unseen.add(write, outcome)
+                except Exception:
+                    # Or one record that is not like others would leave a whole batch without an answer.
+                    self._log.failure("what was stored could not be kept at hand")
+                    self.unseen.doubt(write)
         if not self.is_stale:
             self.unseen.clear()
 
@@ -295,7 +300,8 @@ class GroupCommitWriter:
             self.unseen.clear()
             self._tell_fresh()
         else:
-            # What was answered is on the disk, and the next start finds it; until then no read may say that it is not.
+            # What was answered is on the disk, and the next start finds it; until then no read may say that it is not,
+            # and none is answered but with what is at hand.
             self._fail(failure if isinstance(failure, StorageFailed) else StorageFailed(str(failure)))
         self._tell_idle()
 

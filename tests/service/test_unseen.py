@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from eventflowdb.errors import StorageFailed
 from eventflowdb.limits import CHUNK_EVENTS_MAX, DEFERRED_SECONDS_MAX, INLINE_READ_EVENTS_MAX
 
 from .fakes import OTHER, STREAM, Connection, SteppedServer, add, get, read_replies, request
@@ -125,36 +126,31 @@ def test_an_append_to_several_streams_is_at_hand_in_each(server: SteppedServer, 
     assert server.writer.is_stale
 
 
-def test_an_answer_of_long_ago_is_not_taken_for_the_end_of_a_stream(
-    server: SteppedServer, connection: Connection
-) -> None:
-    again = request(
-        "ADD", json.dumps({"stream": STREAM, "version": 0, "events": [{"type": "A", "data": "a"}], "request_id": "r"})
-    )
-    records = append(server, again)
-    records += append(server, add(STREAM, 1, "b"))
-    show(server)
-    append(server, add(THIRD, 0, "c"))
-    assert append(server, again) == records[:1]
+def assert_in_doubt(server: SteppedServer, connection: Connection, records: list[bytes]) -> None:
+    """The stream is read when all is seen, and has these events."""
     assert server.writer.is_stale
     assert at_once(connection, get(STREAM)) == b"", "what is at hand is not its end"
     server.finish()
     assert read_replies(connection.take()) == [records]
 
 
+def test_an_answer_of_long_ago_is_not_taken_for_the_end_of_a_stream(
+    server: SteppedServer, connection: Connection
+) -> None:
+    records = append(server, add_once()) + append(server, add(STREAM, 1, "b"))
+    show(server)
+    append(server, add(THIRD, 0, "c"))
+    assert append(server, add_once()) == records[:1]
+    assert_in_doubt(server, connection, records)
+
+
 def test_an_answer_that_was_repeated_while_it_is_at_hand_leaves_a_stream_in_doubt(
     server: SteppedServer, connection: Connection
 ) -> None:
-    again = request(
-        "ADD", json.dumps({"stream": STREAM, "version": 0, "events": [{"type": "A", "data": "a"}], "request_id": "r"})
-    )
-    records = append(server, again)
-    assert append(server, again) == records
+    records = append(server, add_once())
+    assert append(server, add_once()) == records
     records += append(server, add(STREAM, 1, "b"))
-    assert server.writer.is_stale
-    assert at_once(connection, get(STREAM)) == b""
-    server.finish()
-    assert read_replies(connection.take()) == [records]
+    assert_in_doubt(server, connection, records)
 
 
 def test_a_read_behind_an_append_of_its_own_connection_sees_it(server: SteppedServer, connection: Connection) -> None:
@@ -205,6 +201,26 @@ def test_while_memory_is_cold_a_read_waits_until_all_is_seen(
     assert at_once(connection, get(STREAM)) == b""
     server.finish()
     assert read_replies(connection.take()) == [records]
+
+
+def test_what_fails_while_one_looks_is_told_when_it_runs(
+    server: SteppedServer, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(server, add(STREAM, 0, "a"))
+
+    def fail(_stream: str) -> int:
+        raise StorageFailed("the storage failed")
+
+    monkeypatch.setattr(server.reads, "find_stream_length", fail)
+    both = server.connect()
+    both.send(add(THIRD, 0, "c"), get(STREAM, limit=5))
+    assert at_once(connection, get(STREAM)) == b""
+    server.commit()
+    show(server)
+    ((event,),) = read_replies(connection.take())
+    assert STREAM.encode() in event
+    added, events = read_replies(both.take())
+    assert (len(added), events) == (1, [event])
 
 
 def test_what_is_bound_to_fail_is_known_without_a_commit(server: SteppedServer, connection: Connection) -> None:

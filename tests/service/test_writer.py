@@ -424,6 +424,19 @@ def test_while_nobody_reads_appends_are_answered_before_reads_see_them(deferring
     assert deferring.writer.is_stale
 
 
+def test_a_record_that_cannot_be_understood_leaves_its_stream_in_doubt_and_is_told(
+    deferring: Bench, faults: LoggedFaults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deferring.append(1)
+    deferring.run()
+    monkeypatch.setattr("tests.service.test_writer.stored_of", lambda _number: [b"no record"])
+    deferring.append(2)
+    deferring.run()
+    assert sorted(deferring.outcomes()) == [1, 2]
+    faults.take_one()
+    assert deferring.writer.unseen.tails == {STREAM: []}
+
+
 def test_what_is_not_seen_yet_is_seen_soon(deferring: Bench) -> None:
     deferring.append(1)
     deferring.run()
