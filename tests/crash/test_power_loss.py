@@ -220,5 +220,6 @@ def test_a_store_that_answers_before_it_has_flushed_is_found_out(
     made = recording.read(recording_shim.log)
     log = [record for _, record in recording.events_shown(made)]
     assert len(log) == 12
-    problems = find_problems(Run(made, History(), log), chance, rounds(3), enough=10)
+    # Where there is something to find, three rounds may miss it.
+    problems = find_problems(Run(made, History(), log), chance, rounds(3 if is_safe else 12), enough=10)
     assert (problems == []) == is_safe, problems
