@@ -87,7 +87,7 @@ class BuildHotPath(build_ext):
     def run(self) -> None:
         """Build them; where that fails and nobody demanded it, leave them plain and say so."""
         # From here on the place is no extension of its own; it still says that the wheel is one of this platform.
-        self.extensions = []
+        place, self.extensions = self.distribution.ext_modules, []
         self._remove_extensions()
         try:
             self._build()
@@ -95,7 +95,7 @@ class BuildHotPath(build_ext):
             if is_demanded():
                 raise
             self._remove_extensions()
-            self.distribution.ext_modules = list(extensions())
+            self.distribution.ext_modules = place
             self.warn(f"the hot path stays plain Python, since it could not be compiled: {error!r}")
 
     def _remove_extensions(self) -> None:

@@ -39,13 +39,17 @@ def plain_installation(distributions: Distributions, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture(scope="session")
-def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """A venv with the wheel."""
-    if os.environ.get(FORM_VARIABLE) == "plain":
-        plain: Installation = request.getfixturevalue("plain_installation")
-        return plain
-    distributions: Distributions = request.getfixturevalue("distributions")
-    return install(distributions.wheel, tmp_path_factory.mktemp("installation"))
+def compiled_installation(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """A venv with the wheel as it is where it can be compiled."""
+    return install(distributions.wheel, tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture(scope="session")
+def installation(request: pytest.FixtureRequest) -> Installation:
+    """The one that the servers under test are of."""
+    form = os.environ.get(FORM_VARIABLE, "compiled")
+    chosen: Installation = request.getfixturevalue(f"{form}_installation")
+    return chosen
 
 
 @pytest.fixture

@@ -328,18 +328,14 @@ class Conversation:
 
     def _must_wait(self, request: Request) -> bool:
         """Whether a read has to wait: for the appends before it, or to see what others were answered."""
-        if not (self._owed or self._freshness.is_stale) or not self._is_read(request):
+        if self._owed:
+            return self._order_of(self._session, request) is Order.READ
+        if not self._freshness.is_stale or not self._dispatcher.must_freshen(self._session, request):
             return False
-        if not self._owed:
-            if not self._dispatcher.must_freshen(self._session, request):
-                return False
-            if not self._is_freshening:
-                self._is_freshening = True
-                self._freshness.freshen(self._freshened)
+        if not self._is_freshening:
+            self._is_freshening = True
+            self._freshness.freshen(self._freshened)
         return True
-
-    def _is_read(self, request: Request) -> bool:
-        return self._order_of(self._session, request) is Order.READ
 
     def _freshened(self, failure: StorageFailed | None) -> None:
         self._is_freshening = False

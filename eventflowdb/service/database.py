@@ -136,7 +136,7 @@ class Database:
     def find_stream_length(self, stream: str) -> int | None:
         """How many events a stream holds, if that can be told at once; see Reads.find_stream_length."""
         seen = self._reads.find_stream_length(stream)
-        tail = self._writer.unseen.tails.get(stream)
+        tail = self.find_tail(stream)
         if tail is None:
             return seen
         # Where the store shows more already, or the answer was to an append of long ago, it is in doubt.

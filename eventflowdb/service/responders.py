@@ -152,10 +152,9 @@ class Responders:
         limit, older = read.limit, version_of(tail[0]) - read.version
         if older <= 0:
             return replies.bulk_array(tail[-older:][:limit])
-        if limit is not None and limit <= older:
-            return self._read_reply(self._database.open_stream_end(read.stream, read.version, limit))
-        opened = self._database.open_stream_end(read.stream, read.version, older)
-        return self._read_reply(opened, tail[: None if limit is None else limit - older])
+        seen = older if limit is None else min(limit, older)
+        opened = self._database.open_stream_end(read.stream, read.version, seen)
+        return self._read_reply(opened, tail[: None if limit is None else limit - seen])
 
     def get_all(self, session: Session, read: LogRead | FilteredRead | Words) -> Reply:
         """GETALL; without an argument from the beginning."""

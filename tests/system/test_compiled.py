@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.installation import FORM_VARIABLE, Distributions, Installation, install
+from tests.system.installation import FORM_VARIABLE, Distributions, Installation
 from tests.system.resp import Connection, Refusal, Reply, encode_add
 from tests.system.server import Server
 
@@ -104,9 +104,8 @@ def test_plain_server_keeps_what_it_answered(plain_installation: Installation, t
 
 
 def test_a_form_reads_what_the_other_one_wrote(
-    distributions: Distributions, plain_installation: Installation, tmp_path: Path
+    compiled_installation: Installation, plain_installation: Installation, tmp_path: Path
 ) -> None:
-    compiled_installation = install(distributions.wheel, tmp_path)
     added = []
     for version in range(4):
         form = (compiled_installation, plain_installation)[version % 2]
