@@ -22,8 +22,8 @@ COMPILED = {
     "eventflowdb/commands": ("arguments",),
     "eventflowdb/wire": ("inline", "integers", "links", "replies", "requests", "values"),
     "eventflowdb/storage": (
-        *("batch", "changes", "checksum", "conditions", "consumers", "id_lists", "journal", "lmdb_store", "queries"),
-        *("records", "requests", "searches", "selection", "settling", "tip", "transactions"),
+        *("batch", "changes", "checksum", "conditions", "consumers", "environment", "id_lists", "journal", "layout"),
+        *("lmdb_store", "queries", "records", "requests", "searches", "selection", "settling", "tip", "transactions"),
     ),
     "eventflowdb/service": (
         *("appends", "budget", "commits", "company", "contention", "conversation", "dispatch", "forwarding", "fronts"),

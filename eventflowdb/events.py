@@ -12,7 +12,7 @@ ExpectedVersion = int | Literal["any", "exists"]
 """How many events a stream must hold: so many, any number, or at least one."""
 
 
-class NewEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An event as a writer gives it.
 
     type: 1 to 255 bytes; data, metadata: opaque text; causation_id, correlation_id: ULIDs; tags: up to 32, all
@@ -27,7 +27,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
 
 
-class RecordedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+class RecordedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """An event as it is stored and returned; the order of these fields is the order of keys in a record.
 
     id: ULID; stream: lower-case UUID; version: 0, 1, 2 ... in its stream; position: 1, 2, 3 ... in the log;

@@ -6,6 +6,7 @@ Inside the server an event id is its 16 bytes, big-endian, so that the order of 
 import os
 import re
 from functools import lru_cache
+from typing import Final
 
 ULID_BYTES = 16
 ZERO_ULID = "0" * 26
@@ -17,8 +18,12 @@ _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 _DIGITS = str.maketrans(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
 # Matched before upper(), which would make an S of the long s, and two of a sharp s.
 _ULID_TEXT = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII | re.IGNORECASE)
-_UUID_TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_NIL_UUID = "00000000-0000-0000-0000-000000000000"
+_UUID_CHARACTERS = 36
+_UUID_BYTES: Final = 16
+_NIL_UUID: Final = bytes(_UUID_BYTES)
+_from_hex: Final = bytes.fromhex
+_STREAMS_KEPT = 1024
+"""A request names its stream once, and it is asked for several times while the request is carried out."""
 
 
 def find_ulid_bytes(text: str) -> bytes | None:
@@ -50,12 +55,15 @@ def ulid_text(number: int) -> str:
 def ulid_texts(first: int, count: int) -> list[str]:
     """The texts of `count` consecutive ULIDs from `first` on; most of each text is shared by 2^20 neighbours."""
     texts: list[str] = []
-    high, prefix = -1, ""
-    for number in range(first, first + count):
-        if number >> 20 != high:
-            high = number >> 20
-            prefix = _prefix(high)
-        texts.append(f"{prefix}{_PAIRS[(number >> 10) & 1023]}{_PAIRS[number & 1023]}")
+    pairs, add = _PAIRS, texts.append
+    high, low = first >> 20, first & 0xFFFFF
+    while count > 0:
+        # Counted in small numbers: one with 128 bits costs as much as all the rest.
+        prefix, end = _prefix(high), min(low + count, 1 << 20)
+        count -= end - low
+        for number in range(low, end):
+            add(f"{prefix}{pairs[number >> 10]}{pairs[number & 1023]}")
+        high, low = high + 1, 0
     return texts
 
 
@@ -84,8 +92,26 @@ def next_ids(now_us: int, last_us: int, last_id: int, count: int) -> tuple[int, 
 
 def find_stream_id(text: str) -> str | None:
     """A stream's UUID in canonical lower-case text; None where the text is no UUID, or the nil UUID."""
-    if _UUID_TEXT.fullmatch(text) is None:
-        text = text.lower()
-        if _UUID_TEXT.fullmatch(text) is None:
-            return None
-    return None if text == _NIL_UUID else text
+    # What is longer must not be kept.
+    found = _parse_stream_id(text) if len(text) == _UUID_CHARACTERS else None
+    return None if found is None else found[0]
+
+
+def stream_id_bytes(stream: str) -> bytes:
+    """The 16 bytes of a stream's canonical text."""
+    found = _parse_stream_id(stream)
+    assert found is not None, f"{stream!r} is not the canonical text of a UUID"
+    return found[1]
+
+
+@lru_cache(maxsize=_STREAMS_KEPT)
+def _parse_stream_id(text: str) -> tuple[str, bytes] | None:
+    """The canonical text and the bytes of a stream's UUID, given in 36 characters; None where it is none, or nil."""
+    if text[8] != "-" or text[13] != "-" or text[18] != "-" or text[23] != "-":
+        return None
+    try:
+        # It passes over white space; then there are less than 16 bytes, as with one more hyphen.
+        parsed = _from_hex(text.replace("-", ""))
+    except ValueError:
+        return None
+    return (text.lower(), parsed) if len(parsed) == _UUID_BYTES and parsed != _NIL_UUID else None

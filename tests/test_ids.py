@@ -1,5 +1,6 @@
 """ULIDs and UUIDs in text and bytes, and the rule by which the next ids are chosen."""
 
+import re
 import uuid
 
 import pytest
@@ -7,10 +8,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from ulid import ULID
 
-from eventflowdb.ids import ZERO_ULID, find_stream_id, find_ulid_bytes, next_ids, ulid_text, ulid_texts
+from eventflowdb.ids import (
+    ZERO_ULID,
+    find_stream_id,
+    find_ulid_bytes,
+    next_ids,
+    stream_id_bytes,
+    ulid_text,
+    ulid_texts,
+)
 
 RANDOM_END = 2**80
 numbers = st.integers(0, 2**128 - 1)
+UUID_TEXT = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+UUID_LIKE = re.compile(UUID_TEXT.replace("A-F", "A-F -"))
+"""The same with hyphens in their places and others among the digits."""
 
 
 @given(numbers)
@@ -71,6 +83,13 @@ def test_consecutive_ulids_are_written_like_single_ones(first: int, count: int) 
 @given(st.uuids())
 def test_a_uuid_is_taken_in_either_case_and_kept_in_lower(stream: uuid.UUID) -> None:
     assert find_stream_id(str(stream)) == find_stream_id(str(stream).upper()) == str(stream)
+    assert stream_id_bytes(str(stream)) == stream.bytes
+
+
+@given(st.text("0123456789abcdefABCDEF- \n٠g", min_size=36, max_size=36) | st.from_regex(UUID_LIKE, fullmatch=True))
+def test_a_stream_id_is_what_its_grammar_says(text: str) -> None:
+    is_one = re.fullmatch(UUID_TEXT, text) is not None and set(text) != {"0", "-"}
+    assert find_stream_id(text) == (text.lower() if is_one else None)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +106,10 @@ def test_a_uuid_is_taken_in_either_case_and_kept_in_lower(stream: uuid.UUID) -> 
         "c3b073-84d9a0-4c9b-8f3e-5a1f0e2d4b6c",
         "c3b07384-d9a0-4c9b-8f3e-5a1f0e2d4b6c\n",
         "c3b07384-d9a0-4c9b-8f3e-5a1f0e2d4b6٠",
+        "c3b07384-d9a0-4c9b-8f3e-5a1f0e2d4b 6",
+        "c3b07384-d9a0-4c9b-8f3e-5a1f0e2d  6c",
+        "c3b07384-d9a0-4c9b-8f3e--a1f0e2d4b6c",
+        " 3b07384-d9a0-4c9b-8f3e-5a1f0e2d4b6c",
     ],
     ids=ascii,
 )

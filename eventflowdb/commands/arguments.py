@@ -8,10 +8,11 @@ the decoded value, and the number of unescaped quotes in the text is twice that,
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import astuple
 
 from eventflowdb.commands.explain import explain_rejection, find_repeated_field, shortened
 from eventflowdb.commands.shapes import (
@@ -43,14 +44,20 @@ from eventflowdb.limits import (
 )
 
 _MEMBER_NAME = re.compile(rf"[A-Za-z0-9._:-]{{1,{CONSUMER_NAME_BYTES_MAX}}}")
-_SHORT_TYPE_CHARACTERS_MAX = EVENT_TYPE_BYTES_MAX // 4
+_SHORT_TYPE_CHARACTERS_MAX: Final = EVENT_TYPE_BYTES_MAX // 4
 """A type of so many characters is short enough whatever they are."""
 _LARGEST_ID = b"\xff" * ULID_BYTES
 _BEYOND_ALL_IDS = b"\1" + bytes(ULID_BYTES)
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 Checked = TypeVar("Checked")
-_encode = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder().encode
+# What every append asks for: compiled code knows the place of what is final, and looks other names up.
+_unset: Final[object] = UNSET
+_fields: Final = astuple
+_new_event: Final = NewEvent
+_stream_append: Final = StreamAppend
+_append: Final = Append
 
 
 class ArgumentDecoder(Generic[Shape, Checked]):
@@ -169,9 +176,9 @@ def _check_add(value: AddArgument, size_bytes: int) -> Append:
         version = _check_version_word(version, "version")
     if not value.events:
         raise InvalidArgument("events: expected at least one event")
-    parts = [StreamAppend(stream, version, _check_events(value.events, ""))]
-    if value.unless is UNSET and value.request_id is UNSET and value.checkpoint is UNSET:
-        return Append(parts, size_bytes)
+    parts = [_stream_append(stream, version, _check_events(value.events, ""))]
+    if value.unless is _unset and value.request_id is _unset and value.checkpoint is _unset:
+        return _append(parts, size_bytes)
     return _check_conditions(parts, value, size_bytes)
 
 
@@ -251,15 +258,14 @@ def _as_list(value: "UnlessArgument | list[UnlessArgument] | Optional") -> list[
 
 def _check_events(events: Sequence[EventArgument], path: str) -> list[NewEvent]:
     checked: list[NewEvent] = []
-    for event in events:
-        kind, metadata = event.type, event.metadata
+    for kind, data, metadata, causation_id, correlation_id, tags in map(_fields, events):
         if not kind or len(kind) > _SHORT_TYPE_CHARACTERS_MAX:
             check_length(kind, f"{path}events[{len(checked)}].type", EVENT_TYPE_BYTES_MAX)
-        if event.causation_id is UNSET and event.correlation_id is UNSET and event.tags is UNSET:
+        if causation_id is _unset and correlation_id is _unset and tags is _unset:
             # Most events are such; a call for each would cost more than the rest of its check.
-            checked.append(NewEvent(type=kind, data=event.data, metadata=None if metadata is UNSET else metadata))
+            checked.append(_new_event(type=kind, data=data, metadata=None if metadata is _unset else metadata))
         else:
-            checked.append(_check_related_event(event, f"{path}events[{len(checked)}]"))
+            checked.append(_check_related_event(events[len(checked)], f"{path}events[{len(checked)}]"))
     return checked
 
 

@@ -15,7 +15,7 @@ Optional = UnsetType | None
 """Absent, or null, which means absent."""
 
 
-class EventArgument(msgspec.Struct, forbid_unknown_fields=True):
+class EventArgument(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """One event of an ADD or ADDMANY."""
 
     type: str

@@ -12,7 +12,7 @@ which finds out at its end whether the next request may take it again.
 
 import enum
 from collections import deque
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -63,7 +63,7 @@ class _Stage(enum.Enum):
     ENDED = "is closed"
 
 
-_OPEN = _Stage.OPEN
+_OPEN: Final = _Stage.OPEN
 
 
 class Conversation:

@@ -1,7 +1,7 @@
 """The one gate every command passes: look up, authenticate, decode and check the argument, respond, count."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -27,6 +27,7 @@ from eventflowdb.wire.requests import UNAUTHENTICATED, DroppedRequest, Request, 
 Responder = Callable[[Session, Any], Reply]
 
 _WORDS_SHOWN_CHARACTERS_MAX = 128
+_SLOW_SECONDS_MIN: Final = SLOWLOG_SECONDS_MIN
 
 
 class _Command:
@@ -237,7 +238,7 @@ class Dispatcher:
         command.count.add(seconds)
         if error_code is not None:
             self._statistics.add_failure(command.count, error_code)
-        if seconds >= SLOWLOG_SECONDS_MIN and not command.spec.has_secrets:
+        if seconds >= _SLOW_SECONDS_MIN and not command.spec.has_secrets:
             self._statistics.keep_slow(seconds, words, session.address, session.name)
 
     def refuse(self, refusal: EventflowError) -> bytes:

@@ -226,10 +226,10 @@ class GroupCommitWriter:
         was_stale, self.is_stale = self.is_stale, is_deferred or (self.is_stale and self._failure is not None)
         self._note_unseen(batch, outcomes if is_deferred else ())
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
-        for (_, settle), outcome in zip(reversed(batch), reversed(outcomes), strict=True):
+        for index in range(len(batch) - 1, -1, -1):
             # As in _tell, without a call for each.
             try:
-                settle(outcome)
+                batch[index][1](outcomes[index])
             except Exception:
                 self._log.failure("an outcome could not be told")
         self._rest()
@@ -244,8 +244,9 @@ class GroupCommitWriter:
             self._notices.log_grew(streams_of(outcomes) if self._notices.has_watchers else ())
 
     def _note_unseen(self, batch: Sequence[_Waiting], deferred: Sequence[Outcome]) -> None:
-        for (write, _), outcome in zip(batch, deferred, strict=False):
+        for index, outcome in enumerate(deferred):
             if isinstance(outcome, list):
+                write = batch[index][0]
                 try:
                     self.unseen.add(write, outcome)
                 except Exception:

@@ -1,7 +1,9 @@
 """One write transaction in the making: appends are checked against what is stored and staged, then written."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
+
+from msgspec.structs import astuple
 
 from eventflowdb.consumers import Changed, ConsumerChange
 from eventflowdb.errors import EventflowError, InvalidArgument, UnlessMatched, WrongExpectedVersion
@@ -23,7 +25,12 @@ Write = Append | ConsumerChange
 Outcome = list[bytes] | Changed | EventflowError
 """What became of one write: an append's records in order, a change to a consumer, or the refusal."""
 
-_NO_STREAM = (b"", 0)
+_NO_STREAM: Final = (b"", 0)
+# What every event asks for: compiled code knows the place of what is final, and looks other names up.
+_recorded: Final = RecordedEvent
+_encode: Final = encode_record
+_fields: Final = astuple
+_pack_entry: Final = layout.pack_index_entry
 
 
 class Batch:
@@ -45,8 +52,9 @@ class Batch:
             now_us, head.added_at_us, int.from_bytes(head.last_id, "big"), event_count
         )
         self._added_at = rfc3339(self._added_at_us)
-        self._ids = iter(ulid_texts(self._next_id, event_count))
-        """The texts of the ids that follow, one for each event of the batch, staged or not."""
+        self._first_position = self._position + 1
+        self._ids = ulid_texts(self._next_id, event_count)
+        """The texts of the ids from this position on, one for each event of the batch, staged or not."""
         self._streams: dict[str, tuple[bytes, int]] = {}
         """Number and count of events of the streams met so far, staged events included; of a new one no number."""
         self._new_streams: list[tuple[bytes, bytes]] = []
@@ -170,12 +178,12 @@ class Batch:
     def _correlate(self, parts: Iterable[StreamAppend]) -> dict[str, str]:
         """The correlation ids of the events whose own id it is not, by event id, before any of them is staged."""
         correlations: dict[str, str] = {}
-        event_id = self._next_id
+        index = self._position + 1 - self._first_position
         for part in parts:
             for event in part.events:
                 if event.causation_id is not None or event.correlation_id is not None:
-                    correlations[_text(event_id)] = self._correlation_of(event, correlations)
-                event_id += 1
+                    correlations[self._ids[index]] = self._correlation_of(event, correlations)
+                index += 1
         return correlations
 
     def _correlation_of(self, event: NewEvent, own: dict[str, str]) -> str:
@@ -199,23 +207,24 @@ class Batch:
         if not number:
             number = self._new_stream(stream)
         self._streams[stream] = number, version + len(events)
-        id_number = self._next_id
+        id_number, ids, index = self._next_id, self._ids, position + 1 - self._first_position
         types = self._terms.types
         add_log, add_index = self._log_entries.append, self._index_entries.append
-        for event, event_id in zip(events, self._ids, strict=False):
+        for kind, data, metadata, causation_id, _, tags in map(_fields, events):
             position += 1
-            kind, tags = event.type, event.tags
+            event_id = ids[index]
+            index += 1
             correlation_id = correlations.get(event_id, event_id) if correlations else event_id
-            record = encode_record(
-                RecordedEvent(
+            record = _encode(
+                _recorded(
                     event_id,
                     stream,
                     version,
                     position,
                     kind,
-                    event.data,
-                    event.metadata,
-                    event.causation_id or event_id,
+                    data,
+                    metadata,
+                    causation_id or event_id,
                     correlation_id,
                     added_at,
                     tags,
@@ -224,7 +233,7 @@ class Batch:
             checksum = extend(checksum, record)
             key = id_number.to_bytes(ULID_BYTES, "big")
             add_log((key, store_record(record)))
-            add_index((number, layout.pack_index_entry(version, key)))
+            add_index((number, _pack_entry(version, key)))
             if kind in types:
                 types[kind].append(key)
             else:

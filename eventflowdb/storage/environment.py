@@ -1,7 +1,7 @@
 """The LMDB environment: opened, given its format, and looked up in by key."""
 
+import contextlib
 import os
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,6 @@ class Environment:
         self.folder = Path(env.path()).resolve()
         self._witness = os.open(os.path.join(env.path(), DATA_FILE), os.O_RDONLY | os.O_CLOEXEC)
         """Open for as long as the environment, to be told of flushes that fail; nothing is written through it."""
-        weakref.finalize(self, os.close, self._witness)
         self.databases = tuple([env.open_db(name, create=False) for name in layout.DATABASES])
         self.numbers = {database: number for number, database in enumerate(self.databases)}
         (
@@ -54,6 +53,11 @@ class Environment:
             self.term_events,
             self.links,
         ) = self.databases
+
+    def __del__(self) -> None:
+        # As the environment of LMDB is closed, whoever forgets it.
+        with contextlib.suppress(AttributeError, OSError):
+            os.close(self._witness)
 
     @classmethod
     def create(cls, folder: Path, map_size: int) -> None:

@@ -48,7 +48,7 @@ from typing import NamedTuple
 import msgspec
 
 from eventflowdb.consumers import Settlement, StoredConsumer
-from eventflowdb.ids import ULID_BYTES, find_ulid_bytes
+from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, stream_id_bytes
 from eventflowdb.storage.records import seal, unseal
 
 FORMAT = 1
@@ -108,7 +108,7 @@ def unpack_head(stored: bytes) -> Head:
 
 def stream_key(stream: str) -> bytes:
     """The key of a stream in `streams`: the 16 bytes of its canonical UUID."""
-    return bytes.fromhex(stream.replace("-", ""))
+    return stream_id_bytes(stream)
 
 
 def pack_number(number: int) -> bytes:

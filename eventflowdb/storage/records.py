@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import repeat
 from operator import itemgetter
+from typing import Final
 
 import google_crc32c
 import msgspec
@@ -22,9 +23,9 @@ from eventflowdb.errors import CorruptRecord
 from eventflowdb.events import RecordedEvent
 from eventflowdb.ids import ulid_text
 
-SEAL = 0x48674BC7
+SEAL: Final = 0x48674BC7
 SEAL_BYTES = 4
-EVENT_KIND = b"\x01"
+EVENT_KIND: Final = b"\x01"
 """Kind 2 is kept for an erased event: id, stream, version, position, added_at and the SHA-256 of the record."""
 ID_AT = len('{"id":"')
 """Where the id stands in the JSON of any event."""
@@ -35,8 +36,9 @@ STREAM_END = STREAM_AT + 36
 _record_of = itemgetter(slice(len(EVENT_KIND), -SEAL_BYTES))
 """The event's JSON in a value of the log."""
 
-_crc32c = google_crc32c.extend
-_pack_crc = struct.Struct("<I").pack
+_crc32c: Final = google_crc32c.extend
+_pack_crc: Final = struct.Struct("<I").pack
+_KIND_CRC: Final = _crc32c(SEAL, EVENT_KIND)
 
 encode_record = msgspec.json.Encoder().encode
 """The JSON of a RecordedEvent: the bytes that are stored, hashed and returned."""
@@ -59,8 +61,7 @@ def unseal(sealed: bytes, what: str) -> bytes:
 
 def store_record(record: bytes) -> bytes:
     """The value in the log for an event's JSON."""
-    body = EVENT_KIND + record
-    return body + _pack_crc(_crc32c(SEAL, body))
+    return EVENT_KIND + record + _pack_crc(_crc32c(_KIND_CRC, record))
 
 
 def load_record(stored: bytes, what: str) -> bytes:
