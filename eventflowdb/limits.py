@@ -139,6 +139,10 @@ EAGER_SECONDS = 0.1
 """After a read had to ask for what was not to be seen yet, everything is seen at once for so long."""
 DEFERRED_RESERVE_BYTES = 4 * MIB
 """It waits only where the data file has so much room already: then it cannot fail for want of it."""
+FREE_SPACE_SECONDS = 0.01
+"""So long it is remembered how much the disk has free,"""
+FREE_SPACE_PLENTY_BYTES = 64 * MIB
+"""where that is by so much more than must stay free: others would have to fill the disk at 6 GiB a second."""
 CHECKPOINT_COMMITS_MAX = 1024
 """After so many commits of LMDB the data file is flushed: until then none of the pages they free is used again."""
 CHECKPOINT_JOURNAL_BYTES_MAX = 8 * MIB

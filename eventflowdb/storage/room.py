@@ -3,13 +3,15 @@
 import errno
 import mmap
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lmdb
 
 from eventflowdb.errors import StoreFull
+from eventflowdb.limits import FREE_SPACE_PLENTY_BYTES, FREE_SPACE_SECONDS
 
 _FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_TEXTS = tuple(os.strerror(number) for number in _FULL_NUMBERS)
@@ -18,17 +20,35 @@ _BATCH_GROWTH = 4
 _FIRST_PAGES = 64
 
 
-def require_free_space(folder: Path, batch_bytes: int, min_free_bytes: int) -> None:
-    """StoreFull where a batch would leave less than `min_free_bytes` of the disk (0: there is no floor)."""
-    if min_free_bytes == 0:
-        return
-    disk = os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize
-    if free - batch_bytes * _BATCH_GROWTH < min_free_bytes:
-        raise StoreFull(
-            f"the disk has {free} bytes free, and MIN_FREE_BYTES keeps {min_free_bytes} of them; "
-            "nothing was stored; free some space and retry"
-        )
+class FreeSpace:
+    """How much the disk has free. Asking costs a batch of one append 3 % of its time, so while there is plenty it is
+    asked only now and then. seconds: a monotonic clock.
+    """
+
+    def __init__(self, folder: Path, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._seconds = seconds
+        self._free_bytes = 0
+        """So many there were when the disk was asked, less what batches may have taken since."""
+        self._asked_at = float("-inf")
+
+    def require(self, batch_bytes: int, min_free_bytes: int) -> None:
+        """StoreFull where a batch would leave less than `min_free_bytes` of the disk; 0: there is no floor. OSError."""
+        if min_free_bytes == 0:
+            return
+        taken, now = batch_bytes * _BATCH_GROWTH, self._seconds()
+        if (
+            now - self._asked_at >= FREE_SPACE_SECONDS
+            or self._free_bytes - taken < min_free_bytes + FREE_SPACE_PLENTY_BYTES
+        ):
+            disk = os.statvfs(self._folder)
+            self._free_bytes, self._asked_at = disk.f_bavail * disk.f_frsize, now
+        if self._free_bytes - taken < min_free_bytes:
+            raise StoreFull(
+                f"the disk has {self._free_bytes} bytes free, and MIN_FREE_BYTES keeps {min_free_bytes} of them; "
+                "nothing was stored; free some space and retry"
+            )
+        self._free_bytes -= taken
 
 
 def certain_map_room(env: Any) -> int:

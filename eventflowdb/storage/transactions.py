@@ -31,7 +31,7 @@ from eventflowdb.storage.batch import Batch, Outcome, Write
 from eventflowdb.storage.changes import repeat
 from eventflowdb.storage.checkpoints import Checkpoints
 from eventflowdb.storage.environment import DATA_FILE
-from eventflowdb.storage.room import Reserve, certain_map_room, is_for_want_of_room, is_full, require_free_space
+from eventflowdb.storage.room import FreeSpace, Reserve, certain_map_room, is_for_want_of_room, is_full
 from eventflowdb.storage.tip import Tip
 
 _JOURNAL_PATIENCE = 4
@@ -65,6 +65,7 @@ class WriteTransactions:
         self._path = path
         self._clock_ns = clock_ns
         self.min_free_bytes = min_free_bytes
+        self._free_space = FreeSpace(path)
         self._elsewhere = elsewhere
         self._tip: Tip | None = None
         self._txn: Any = None
@@ -142,7 +143,7 @@ class WriteTransactions:
         if self._failure is not None:
             raise self._failure
         try:
-            require_free_space(self._path, sum([write.size_bytes for write in writes]), self.min_free_bytes)
+            self._free_space.require(sum([write.size_bytes for write in writes]), self.min_free_bytes)
             outcomes = self._stage(writes, on_staged)
         except (lmdb.Error, OSError) as error:
             self._let_go()

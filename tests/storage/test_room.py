@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import lmdb
 import pytest
@@ -17,9 +18,10 @@ import pytest
 import eventflowdb
 from eventflowdb.errors import StoreFull
 from eventflowdb.events import Append
+from eventflowdb.limits import FREE_SPACE_PLENTY_BYTES, FREE_SPACE_SECONDS
 from eventflowdb.storage.environment import DATA_FILE
 from eventflowdb.storage.lmdb_store import LmdbStore
-from eventflowdb.storage.room import is_for_want_of_room, require_free_space
+from eventflowdb.storage.room import FreeSpace, is_for_want_of_room
 
 from .samples import OTHER, STREAM, THIRD, OpenDatabase, append_of, read_log, read_stream, stored
 
@@ -154,9 +156,68 @@ def test_a_batch_is_refused_if_it_would_take_the_disk_below_the_floor(database: 
 
 
 def test_without_a_floor_the_disk_is_not_asked(tmp_path: Path) -> None:
-    require_free_space(tmp_path / "absent", 1 << 60, 0)
+    space = FreeSpace(tmp_path / "absent")
+    space.require(1 << 60, 0)
     with pytest.raises(FileNotFoundError):
-        require_free_space(tmp_path / "absent", 1, 1)
+        space.require(1, 1)
+
+
+class FakeDisk:
+    """A disk with so much free, which counts how often it is asked, and a clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, free_bytes: int) -> None:
+        self.free_bytes = free_bytes
+        self.asked = 0
+        self.now = 0.0
+        monkeypatch.setattr(os, "statvfs", self._statvfs)
+        self.space = FreeSpace(Path("/"), lambda: self.now)
+
+    def _statvfs(self, _path: Path) -> SimpleNamespace:
+        self.asked += 1
+        return SimpleNamespace(f_bavail=self.free_bytes, f_frsize=1)
+
+
+FLOOR = 1 << 30
+
+
+def test_a_disk_with_plenty_free_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FakeDisk(monkeypatch, 10 * FLOOR)
+    for _ in range(3):
+        disk.space.require(1, FLOOR)
+    assert disk.asked == 1
+    disk.now += FREE_SPACE_SECONDS
+    disk.free_bytes = FLOOR
+    with pytest.raises(StoreFull, match=f"has {FLOOR} bytes free"):
+        disk.space.require(1, FLOOR)
+
+
+def test_a_disk_near_its_floor_is_asked_before_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FakeDisk(monkeypatch, FLOOR + FREE_SPACE_PLENTY_BYTES)
+    for count in range(1, 4):
+        disk.space.require(1, FLOOR)
+        assert disk.asked == count
+    disk.free_bytes = FLOOR
+    with pytest.raises(StoreFull):
+        disk.space.require(1, FLOOR)
+    disk.free_bytes = 10 * FLOOR
+    disk.space.require(1, FLOOR)
+
+
+def test_what_batches_may_take_is_no_longer_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FakeDisk(monkeypatch, FLOOR + 2 * FREE_SPACE_PLENTY_BYTES)
+    batch_bytes = FREE_SPACE_PLENTY_BYTES // 8
+    disk.space.require(batch_bytes, FLOOR)
+    disk.space.require(batch_bytes, FLOOR)
+    assert disk.asked == 1
+    disk.space.require(batch_bytes, FLOOR)
+    assert disk.asked == 2
+
+
+def test_a_higher_floor_counts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FakeDisk(monkeypatch, 10 * FLOOR)
+    disk.space.require(1, FLOOR)
+    with pytest.raises(StoreFull):
+        disk.space.require(1, 10 * FLOOR)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
