@@ -137,7 +137,7 @@ class Batch:
         return True
 
     def committed(self, commit: int) -> None:
-        """The batch, which is a part of this transaction, is on disk: the tip moves."""
+        """The batch, which is a part of this transaction, will be on disk when the tip is used again: it moves."""
         tip = self._tip
         if self._log_entries:
             tip.head = self._head

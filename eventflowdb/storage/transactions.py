@@ -182,10 +182,11 @@ class WriteTransactions:
         self._write_journal(changes)
         if not batch.changes.is_complete:
             self._complete(batch)
+        # While the disk writes: the tip counts when it has come to the end of this.
+        batch.committed(self._commit)
         self._checkpoints.journal.flush()
         self._deferred.append(changes)
         self._deferred_bytes += len(changes)
-        batch.committed(self._commit)
         self._tip = tip
         return outcomes
 
