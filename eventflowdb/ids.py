@@ -18,12 +18,13 @@ _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 _DIGITS = str.maketrans(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
 # Matched before upper(), which would make an S of the long s, and two of a sharp s.
 _ULID_TEXT = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII | re.IGNORECASE)
-_UUID_CHARACTERS = 36
+_UUID_CHARACTERS: Final = 36
 _UUID_BYTES: Final = 16
 _NIL_UUID: Final = bytes(_UUID_BYTES)
 _from_hex: Final = bytes.fromhex
 _STREAMS_KEPT = 1024
-"""A request names its stream once, and it is asked for several times while the request is carried out."""
+"""A request names its stream once, and it is asked for several times while the request is carried out: as many as may
+be under way at once."""
 
 
 def find_ulid_bytes(text: str) -> bytes | None:
@@ -97,11 +98,10 @@ def find_stream_id(text: str) -> str | None:
     return None if found is None else found[0]
 
 
-def stream_id_bytes(stream: str) -> bytes:
-    """The 16 bytes of a stream's canonical text."""
-    found = _parse_stream_id(stream)
-    assert found is not None, f"{stream!r} is not the canonical text of a UUID"
-    return found[1]
+def find_stream_id_bytes(text: str) -> bytes | None:
+    """The 16 bytes of a stream's UUID; None where the text is no UUID, or the nil UUID."""
+    found = _parse_stream_id(text) if len(text) == _UUID_CHARACTERS else None
+    return None if found is None else found[1]
 
 
 @lru_cache(maxsize=_STREAMS_KEPT)
@@ -110,7 +110,7 @@ def _parse_stream_id(text: str) -> tuple[str, bytes] | None:
     if text[8] != "-" or text[13] != "-" or text[18] != "-" or text[23] != "-":
         return None
     try:
-        # It passes over white space; then there are less than 16 bytes, as with one more hyphen.
+        # fromhex passes over white space; then there are fewer than 16 bytes, as with one more hyphen.
         parsed = _from_hex(text.replace("-", ""))
     except ValueError:
         return None

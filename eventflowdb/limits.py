@@ -142,7 +142,8 @@ DEFERRED_RESERVE_BYTES = 4 * MIB
 FREE_SPACE_SECONDS = 0.01
 """So long it is remembered how much the disk has free,"""
 FREE_SPACE_PLENTY_BYTES = 64 * MIB
-"""where that is by so much more than must stay free: others would have to fill the disk at 6 GiB a second."""
+"""where that is by so much more than must stay free. In that time others cannot write as much, and what batches take
+besides what is counted is far less."""
 CHECKPOINT_COMMITS_MAX = 1024
 """After so many commits of LMDB the data file is flushed: until then none of the pages they free is used again."""
 CHECKPOINT_JOURNAL_BYTES_MAX = 8 * MIB

@@ -11,9 +11,9 @@ from ulid import ULID
 from eventflowdb.ids import (
     ZERO_ULID,
     find_stream_id,
+    find_stream_id_bytes,
     find_ulid_bytes,
     next_ids,
-    stream_id_bytes,
     ulid_text,
     ulid_texts,
 )
@@ -22,7 +22,7 @@ RANDOM_END = 2**80
 numbers = st.integers(0, 2**128 - 1)
 UUID_TEXT = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 UUID_LIKE = re.compile(UUID_TEXT.replace("A-F", "A-F -"))
-"""The same with hyphens in their places and others among the digits."""
+"""The same with hyphens in their places, and hyphens and spaces among the digits."""
 
 
 @given(numbers)
@@ -83,7 +83,7 @@ def test_consecutive_ulids_are_written_like_single_ones(first: int, count: int) 
 @given(st.uuids())
 def test_a_uuid_is_taken_in_either_case_and_kept_in_lower(stream: uuid.UUID) -> None:
     assert find_stream_id(str(stream)) == find_stream_id(str(stream).upper()) == str(stream)
-    assert stream_id_bytes(str(stream)) == stream.bytes
+    assert find_stream_id_bytes(str(stream)) == find_stream_id_bytes(str(stream).upper()) == stream.bytes
 
 
 @given(st.text("0123456789abcdefABCDEF- \n٠g", min_size=36, max_size=36) | st.from_regex(UUID_LIKE, fullmatch=True))
@@ -115,6 +115,7 @@ def test_a_stream_id_is_what_its_grammar_says(text: str) -> None:
 )
 def test_what_is_no_stream_id_is_not_taken_for_one(text: str) -> None:
     assert find_stream_id(text) is None
+    assert find_stream_id_bytes(text) is None
 
 
 def test_a_new_millisecond_begins_at_random_in_the_lower_half_of_its_ids() -> None:

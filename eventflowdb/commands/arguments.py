@@ -52,7 +52,7 @@ _BEYOND_ALL_IDS = b"\1" + bytes(ULID_BYTES)
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 Checked = TypeVar("Checked")
 _encode: Final = msgspec.json.Encoder().encode
-# What every append asks for: compiled code knows the place of what is final, and looks other names up.
+# What every append asks for; why it is final, says decision 8.
 _unset: Final[object] = UNSET
 _fields: Final = astuple
 _new_event: Final = NewEvent

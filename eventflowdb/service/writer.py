@@ -203,6 +203,7 @@ class GroupCommitWriter:
             writes = [write for write, _ in batch]
             may_defer = self._may_defer(writes, began)
             outcomes: Sequence[Outcome] = self._store.append_batch(writes, on_staged, may_defer=may_defer)
+            assert len(outcomes) == len(batch), "an outcome for each write"
         except Exception:
             outcomes = [error_of(Failure(), self._log, "a commit failed")] * len(batch)
         return outcomes, self._seconds() - began
@@ -227,7 +228,7 @@ class GroupCommitWriter:
         self._note_unseen(batch, outcomes if is_deferred else ())
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
         for index in range(len(batch) - 1, -1, -1):
-            # As in _tell, without a call for each.
+            # As in _tell, without a call for each; by index, since a zip costs a batch of one more than all of this.
             try:
                 batch[index][1](outcomes[index])
             except Exception:

@@ -26,7 +26,7 @@ Outcome = list[bytes] | Changed | EventflowError
 """What became of one write: an append's records in order, a change to a consumer, or the refusal."""
 
 _NO_STREAM: Final = (b"", 0)
-# What every event asks for: compiled code knows the place of what is final, and looks other names up.
+# What every event asks for; why it is final, says decision 8.
 _recorded: Final = RecordedEvent
 _encode: Final = encode_record
 _fields: Final = astuple
@@ -136,8 +136,11 @@ class Batch:
         changes.put_later(environment.meta, [(layout.HEAD_KEY, layout.pack_head(self._head))])
         return True
 
-    def committed(self, commit: int) -> None:
-        """The batch, which is a part of this transaction, will be on disk when the tip is used again: it moves."""
+    def move_tip(self, commit: int) -> None:
+        """Have the tip say what the batch, which is a part of this transaction, leads to.
+
+        It must not be used again before the batch is on the disk.
+        """
         tip = self._tip
         if self._log_entries:
             tip.head = self._head

@@ -1,6 +1,5 @@
 """The LMDB environment: opened, given its format, and looked up in by key."""
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,8 @@ class Environment:
     numbers: the other way round; folder: where it is, its whole path. Transactions are `Any`: py-lmdb ships no types.
     """
 
+    _witness: int = -1
+
     def __init__(self, env: Any) -> None:
         self.env = env
         self.folder = Path(env.path()).resolve()
@@ -55,8 +56,8 @@ class Environment:
         ) = self.databases
 
     def __del__(self) -> None:
-        # As the environment of LMDB is closed, whoever forgets it.
-        with contextlib.suppress(AttributeError, OSError):
+        # LMDB closes its own when it is forgotten, too.
+        if self._witness >= 0:
             os.close(self._witness)
 
     @classmethod

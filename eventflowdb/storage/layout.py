@@ -48,7 +48,8 @@ from typing import NamedTuple
 import msgspec
 
 from eventflowdb.consumers import Settlement, StoredConsumer
-from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, stream_id_bytes
+from eventflowdb.errors import CorruptRecord
+from eventflowdb.ids import ULID_BYTES, find_stream_id_bytes, find_ulid_bytes
 from eventflowdb.storage.records import seal, unseal
 
 FORMAT = 1
@@ -107,8 +108,11 @@ def unpack_head(stored: bytes) -> Head:
 
 
 def stream_key(stream: str) -> bytes:
-    """The key of a stream in `streams`: the 16 bytes of its canonical UUID."""
-    return stream_id_bytes(stream)
+    """The key of a stream in `streams`: the 16 bytes of its UUID. CorruptRecord where a record named something else."""
+    key = find_stream_id_bytes(stream)
+    if key is None:
+        raise CorruptRecord(f"{stream!r}, which a record names as its stream, is not one; restore from a backup")
+    return key
 
 
 def pack_number(number: int) -> bytes:

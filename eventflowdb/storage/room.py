@@ -21,8 +21,8 @@ _FIRST_PAGES = 64
 
 
 class FreeSpace:
-    """How much the disk has free. Asking costs a batch of one append 3 % of its time, so while there is plenty it is
-    asked only now and then. seconds: a monotonic clock.
+    """How much the disk has free. Asking is a system call in the way of every batch, 3 % of the time of one append, so
+    while there is plenty it is asked only now and then. seconds: a monotonic clock.
     """
 
     def __init__(self, folder: Path, seconds: Callable[[], float] = time.monotonic) -> None:

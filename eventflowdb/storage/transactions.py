@@ -180,25 +180,28 @@ class WriteTransactions:
             # Where it may not fit it must not stand in the journal before that is known: no start could repeat it.
             batch.changes.complete()
         self._write_journal(changes)
-        if not batch.changes.is_complete:
-            self._complete(batch)
-        # While the disk writes: the tip counts when it has come to the end of this.
-        batch.committed(self._commit)
-        self._checkpoints.journal.flush()
+        self._flush_journal(batch)
         self._deferred.append(changes)
         self._deferred_bytes += len(changes)
         self._tip = tip
         return outcomes
 
-    def _complete(self, batch: Batch) -> None:
-        """Make the changes of a batch while the disk begins with its record."""
+    def _flush_journal(self, batch: Batch) -> None:
+        """Have the record of a batch on the disk, which begins while its changes are made, if they are not yet.
+
+        What is done here is not done behind the flush, when clients wait for it. The tip that moves is kept only by who
+        comes to the end of this.
+        """
         journal = self._checkpoints.journal
         try:
-            journal.begin_flush()
-            batch.changes.complete()
+            if not batch.changes.is_complete:
+                journal.begin_flush()
+                batch.changes.complete()
+            batch.move_tip(self._commit)
         except BaseException:
             journal.take_back()
             raise
+        journal.flush()
 
     def _begin(self) -> Any:
         self._txn = txn = self.environment.env.begin(write=True)

@@ -15,6 +15,7 @@ from eventflowdb.storage import layout
 from eventflowdb.storage.catalog import StreamsQuery, find_event, find_stream, types_after
 from eventflowdb.storage.id_lists import id_below
 from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.records import load_record, store_record
 
 from .samples import OTHER, STREAM, THIRD, Clock, append_of, fields_of, log_keys, read_log, stored
 
@@ -248,6 +249,17 @@ def test_a_type_without_events_is_reported(two_streams: LmdbStore) -> None:
         assert txn.delete(number, db=environment.term_events)
     with pytest.raises(CorruptRecord, match="type 'second' has a number but no events"):
         types_after(environment, "", 10)
+
+
+@pytest.mark.parametrize("name", ["", "abc", "00000000-0000-0000-0000-000000000000", STREAM.replace("-", "_")])
+def test_an_event_that_names_no_stream_is_reported(two_streams: LmdbStore, name: str) -> None:
+    environment = two_streams.environment
+    key = log_keys(two_streams)[0]
+    with environment.env.begin(write=True) as txn:
+        record = load_record(txn.get(key, db=environment.log), "it").replace(STREAM.encode(), name.encode())
+        txn.put(key, store_record(record), db=environment.log)
+    with pytest.raises(CorruptRecord, match=f"'{name}', which a record names as its stream, is not one"):
+        listed(two_streams)
 
 
 def test_a_flipped_bit_in_an_event_is_reported(two_streams: LmdbStore) -> None:

@@ -1,5 +1,6 @@
 """Opening a database: made where there is none, opened where it is ours, refused in one line where it is not."""
 
+import gc
 import os
 import stat
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from eventflowdb.errors import StartRefused
 from eventflowdb.storage import layout
-from eventflowdb.storage.environment import DATA_FILE, NEW_FILE
+from eventflowdb.storage.environment import DATA_FILE, NEW_FILE, Environment
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.verify import verify
 
@@ -48,6 +49,34 @@ def test_a_new_database_is_empty_sound_and_its_owners_alone(tmp_path: Path) -> N
     store.close()
     modes = {name: stat.S_IMODE((tmp_path / "new" / name).stat().st_mode) for name in os.listdir(tmp_path / "new")}
     assert modes == dict.fromkeys(FILES, 0o600)
+
+
+def open_files(folder: Path) -> list[str]:
+    """What this process has open in a folder."""
+    links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    return [name for link in links if os.path.lexists(link) and (name := os.readlink(link)).startswith(str(folder))]
+
+
+def test_a_database_that_was_closed_has_no_file_open(tmp_path: Path) -> None:
+    store = LmdbStore.open(tmp_path, map_size=MAP_SIZE)
+    stored(store, append_of(STREAM, 0, "a"))
+    assert open_files(tmp_path)
+    store.close()
+    del store
+    gc.collect()
+    assert open_files(tmp_path) == []
+
+
+def test_a_database_whose_data_file_is_gone_meanwhile_is_refused_in_words(tmp_path: Path) -> None:
+    class Gone:
+        """An environment of LMDB whose file was taken away as soon as it was open."""
+
+        def path(self) -> str:
+            return str(tmp_path)
+
+    with pytest.raises(FileNotFoundError):
+        Environment(Gone())
+    gc.collect()
 
 
 @pytest.mark.parametrize("left_over", [b"", bytes(4096), b"half a page"], ids=["empty", "zeros", "short"])

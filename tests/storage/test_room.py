@@ -218,6 +218,7 @@ def test_a_higher_floor_counts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     disk.space.require(1, FLOOR)
     with pytest.raises(StoreFull):
         disk.space.require(1, 10 * FLOOR)
+    assert disk.asked == 2
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
