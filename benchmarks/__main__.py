@@ -86,17 +86,20 @@ class _Report:
 
 def _stores(given: argparse.Namespace) -> list[Store]:
     servers = [EventflowDB.named(text) for text in given.server] or [EventflowDB()]
-    every: list[Store] = [
-        *servers,
+    others: list[Store] = [
         RedisStreams(),
         JetStream(given.nats_server),
         MessageDb(given.message_db),
         UmaDB(),
         EventsourcingSQLite(),
     ]
-    return [
-        store for store in every if given.only is None or isinstance(store, EventflowDB) or store.name in given.only
-    ]
+    if given.only is None:
+        return [*servers, *others]
+    names = [store.name for store in others]
+    for name in given.only:
+        if name not in names:
+            raise SystemExit(f"--only: there is no store {name!r}; the others are {', '.join(map(repr, names))}")
+    return [*servers, *[store for store in others if store.name in given.only]]
 
 
 def _options() -> argparse.ArgumentParser:

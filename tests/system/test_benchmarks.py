@@ -63,6 +63,13 @@ def test_short_form_measures_checks_and_writes_everything(installation: Installa
     assert not list(checkout.glob("eventflowdb-benchmark-*"))
 
 
+def test_a_store_that_is_not_there_is_refused_by_name() -> None:
+    words = ["peers", "--short", "--only", "Redis Streams,redis"]
+    ran = subprocess.run([sys.executable, "-m", "benchmarks", *words], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "--only: there is no store 'redis'; the others are 'Redis Streams', 'NATS JetStream'" in ran.stderr
+
+
 @dataclass(frozen=True)
 class Holding:
     """A store that holds these events."""
