@@ -93,15 +93,19 @@ def next_ids(now_us: int, last_us: int, last_id: int, count: int) -> tuple[int, 
 
 def find_stream_id(text: str) -> str | None:
     """A stream's UUID in canonical lower-case text; None where the text is no UUID, or the nil UUID."""
-    # What is longer must not be kept.
-    found = _parse_stream_id(text) if len(text) == _UUID_CHARACTERS else None
+    found = _find_stream(text)
     return None if found is None else found[0]
 
 
 def find_stream_id_bytes(text: str) -> bytes | None:
     """The 16 bytes of a stream's UUID; None where the text is no UUID, or the nil UUID."""
-    found = _parse_stream_id(text) if len(text) == _UUID_CHARACTERS else None
+    found = _find_stream(text)
     return None if found is None else found[1]
+
+
+def _find_stream(text: str) -> tuple[str, bytes] | None:
+    # What is longer must not be kept.
+    return _parse_stream_id(text) if len(text) == _UUID_CHARACTERS else None
 
 
 @lru_cache(maxsize=_STREAMS_KEPT)

@@ -121,15 +121,17 @@ class Dispatcher:
         """When a request may run."""
         if isinstance(request, DroppedRequest) or not session.is_authenticated:
             return Order.AT_ONCE
-        command = self._commands.get(request[0]) or self._find(request[0])
+        command = self._find(request[0])
         return Order.AT_ONCE if command is None else command.order
 
     def must_freshen(self, session: Session, request: Request) -> bool:
         """Whether a request has to wait until reads see everything that was answered; they do not now."""
-        if isinstance(request, DroppedRequest) or self.order_of(session, request) is not Order.READ:
+        if isinstance(request, DroppedRequest) or not session.is_authenticated:
             return False
-        command = self._commands.get(request[0]) or self._find(request[0])
-        if command is None or command.name != "GET":
+        command = self._find(request[0])
+        if command is None or command.order is not Order.READ:
+            return False
+        if command.name != "GET":
             return True
         if self._turn.is_unnoticed:
             self._turn.stand_back()

@@ -181,12 +181,12 @@ class Batch:
     def _correlate(self, parts: Iterable[StreamAppend]) -> dict[str, str]:
         """The correlation ids of the events whose own id it is not, by event id, before any of them is staged."""
         correlations: dict[str, str] = {}
-        index = self._position + 1 - self._first_position
+        position = self._position
         for part in parts:
             for event in part.events:
+                position += 1
                 if event.causation_id is not None or event.correlation_id is not None:
-                    correlations[self._ids[index]] = self._correlation_of(event, correlations)
-                index += 1
+                    correlations[self._ids[position - self._first_position]] = self._correlation_of(event, correlations)
         return correlations
 
     def _correlation_of(self, event: NewEvent, own: dict[str, str]) -> str:
@@ -210,13 +210,12 @@ class Batch:
         if not number:
             number = self._new_stream(stream)
         self._streams[stream] = number, version + len(events)
-        id_number, ids, index = self._next_id, self._ids, position + 1 - self._first_position
+        id_number, ids, first_position = self._next_id, self._ids, self._first_position
         types = self._terms.types
         add_log, add_index = self._log_entries.append, self._index_entries.append
         for kind, data, metadata, causation_id, _, tags in map(_fields, events):
             position += 1
-            event_id = ids[index]
-            index += 1
+            event_id = ids[position - first_position]
             correlation_id = correlations.get(event_id, event_id) if correlations else event_id
             record = _encode(
                 _recorded(
@@ -252,9 +251,10 @@ class Batch:
 
     def _link(self, events: Sequence[NewEvent], correlations: dict[str, str]) -> None:
         """Stage the links of the events of one part, which are not counted as staged yet."""
-        for id_number, event in enumerate(events, self._next_id):
-            event_id = _text(id_number)
-            key = id_number.to_bytes(ULID_BYTES, "big")
+        first = self._position + 1 - self._first_position
+        for index, event in enumerate(events):
+            event_id = self._ids[first + index]
+            key = (self._next_id + index).to_bytes(ULID_BYTES, "big")
             correlation_id = correlations.get(event_id, event_id)
             if correlation_id != event_id:
                 self._links.append((layout.link_key(layout.CORRELATION_KIND, correlation_id), key))
@@ -280,8 +280,3 @@ class Batch:
         self.changes.put_later(environment.terms, new)
         entries.sort()
         self.changes.put_later(environment.term_events, entries)
-
-
-def _text(id_number: int) -> str:
-    (text,) = ulid_texts(id_number, 1)
-    return text
