@@ -1,6 +1,7 @@
 """A blocking RESP2 client of the tests' own, so that no library's leniency hides what the server sends."""
 
 import json
+import re
 import socket
 from collections.abc import Iterable
 from types import TracebackType
@@ -123,6 +124,17 @@ class Connection:
         reply = self.call(*words)
         assert isinstance(reply, int)
         return reply
+
+    def info(self, *sections: str) -> str:
+        """INFO as text."""
+        reply = self.call("INFO", *sections)
+        assert isinstance(reply, bytes)
+        return reply.decode().replace("\r\n", "\n")
+
+    def figure(self, name: str) -> str:
+        """One figure of INFO."""
+        (found,) = re.findall(rf"^{name}:(.*)$", self.info("everything"), re.MULTILINE)
+        return str(found)
 
     def _read_line(self) -> bytes:
         while True:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.system.installation import FORM_VARIABLE, Distributions, Installation
-from tests.system.resp import Connection, Refusal, Reply, encode_add
+from tests.system.resp import Refusal
 from tests.system.server import Server
 
 STREAM = "0d9f6d1c-5a0e-4ac1-8f0c-4f6d4f3d2b1a"
+EVENT = {"type": "Counted", "data": "{}"}
 TESTS = ("test_ids.py", "commands", "wire", "storage", "service", "transport")
 """Those that meet the compiled modules themselves; the servers of all other tests are compiled."""
 
@@ -65,27 +66,9 @@ def test_it_passes_the_tests(compiled: Path, what: str) -> None:
     assert " passed" in told
 
 
-def hot_path_of(connection: Connection) -> str:
-    """Which form of it a server says it runs."""
-    told = connection.call("INFO", "server")
-    assert isinstance(told, bytes)
-    (line,) = [line for line in told.decode().splitlines() if line.startswith("hot_path:")]
-    return line.partition(":")[2]
-
-
-def add(connection: Connection, version: int) -> list[Reply]:
-    """Append an event to the stream; it as it is stored."""
-    connection.send(encode_add(STREAM, version, [{"type": "Counted", "data": "{}"}]))
-    reply = connection.read()
-    if isinstance(reply, Refusal):
-        raise reply
-    assert isinstance(reply, list)
-    return reply
-
-
 def test_servers_under_test_are_of_the_form_that_was_asked_for(server: Server) -> None:
     with server.connect() as connection:
-        assert hot_path_of(connection) == os.environ.get(FORM_VARIABLE, "compiled")
+        assert connection.figure("hot_path") == os.environ.get(FORM_VARIABLE, "compiled")
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
@@ -96,10 +79,10 @@ def test_plain_server_keeps_what_it_answered(plain_installation: Installation, t
             Server.of(plain_installation, tmp_path, {"WORKERS": workers}) as server,
             server.connect() as connection,
         ):
-            assert hot_path_of(connection) == "plain"
-            added += add(connection, version)
+            assert connection.figure("hot_path") == "plain"
+            added += connection.add(STREAM, version, EVENT)
             with pytest.raises(Refusal, match="CONCURRENCY"):
-                add(connection, 9)
+                connection.add(STREAM, 9, EVENT)
             assert connection.call("GET", f'{{"stream": "{STREAM}"}}') == connection.call("GETALL") == added
 
 
@@ -110,6 +93,6 @@ def test_a_form_reads_what_the_other_one_wrote(
     for version in range(4):
         form = (compiled_installation, plain_installation)[version % 2]
         with Server.of(form, tmp_path, {}) as server, server.connect() as connection:
-            assert hot_path_of(connection) == ("compiled", "plain")[version % 2]
-            added += add(connection, version)
+            assert connection.figure("hot_path") == ("compiled", "plain")[version % 2]
+            added += connection.add(STREAM, version, EVENT)
             assert connection.call("GETALL") == added

@@ -35,23 +35,9 @@ def pair(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -
         yield server
 
 
-def info(connection: Connection, *sections: str) -> str:
-    """INFO as text."""
-    reply = connection.call("INFO", *sections)
-    assert isinstance(reply, bytes)
-    return reply.decode().replace("\r\n", "\n")
-
-
-def figure(connection: Connection, name: str) -> str:
-    """One figure of INFO."""
-    found = re.search(rf"^{name}:(.*)$", info(connection, "everything"), re.MULTILINE)
-    assert found is not None, name
-    return found[1]
-
-
 def processes(connection: Connection) -> dict[str, int]:
     """The processes of the server by their names."""
-    return {name: int(pid) for name, pid, _ in _PROCESS.findall(info(connection, "processes"))}
+    return {name: int(pid) for name, pid, _ in _PROCESS.findall(connection.info("processes"))}
 
 
 def front_of(connection: Connection) -> int:
@@ -168,7 +154,7 @@ def test_the_clients_of_all_fronts_are_listed_and_killed(pair: Server) -> None:
         second.call("CLIENT", "SETNAME", "two")
         for connection in (first, second):
             assert len(clients(connection, "name=one")) == len(clients(connection, "name=two")) == 1
-            assert "connected_clients" in info(connection, "clients")
+            assert "connected_clients" in connection.info("clients")
         number = second.count_of("CLIENT", "ID")
         with pytest.raises(Refusal, match="No such client"):
             first.call("CLIENT", "KILL", "127.0.0.1:1")
@@ -182,20 +168,20 @@ def test_the_clients_of_all_fronts_are_listed_and_killed(pair: Server) -> None:
 def test_info_speaks_for_all(pair: Server) -> None:
     with connections_of_both(pair) as (first, second):
         assert set(processes(first)) == {"supervisor", "core", "front_1", "front_2"}
-        assert processes(first)["supervisor"] == pair.process.pid == int(figure(second, "process_id"))
-        assert figure(first, "run_id") == figure(second, "run_id")
+        assert processes(first)["supervisor"] == pair.process.pid == int(second.figure("process_id"))
+        assert first.figure("run_id") == second.figure("run_id")
         assert first.call("CONFIG", "RESETSTAT") == "OK"
         first.add(str(uuid.uuid4()), 0, EVENT)
         second.add(str(uuid.uuid4()), 0, EVENT)
         with contextlib.suppress(Refusal):
             second.call("NOSUCH")
-        assert figure(first, "cmdstat_add").startswith("calls=2,")
-        assert figure(first, "errorstat_ERR") == "count=1"
-        assert figure(second, "total_error_replies") == "1"
-        assert figure(second, "events") == figure(first, "events") == str(first.count())
-        assert int(figure(second, "commits")) >= 2
-        assert figure(first, "processes_silent") == "0"
-        one, two = (int(figure(connection, "connected_clients")) for connection in (first, second))
+        assert first.figure("cmdstat_add").startswith("calls=2,")
+        assert first.figure("errorstat_ERR") == "count=1"
+        assert second.figure("total_error_replies") == "1"
+        assert second.figure("events") == first.figure("events") == str(first.count())
+        assert int(second.figure("commits")) >= 2
+        assert first.figure("processes_silent") == "0"
+        one, two = (int(connection.figure("connected_clients")) for connection in (first, second))
         assert one == two == len(clients(first))
 
 
@@ -222,7 +208,7 @@ def test_as_many_clients_as_allowed_get_in_over_all_fronts(start_server: StartSe
         assert [connection.call("PING") for connection in connections] == ["PONG"] * 10
         with server.connect() as refused:
             assert refused.read_to_end() == b"-ERR max number of clients reached\r\n"
-        assert figure(connections[0], "rejected_connections") == "1"
+        assert connections[0].figure("rejected_connections") == "1"
         connections[3].close()
         wait_until(lambda: len(clients(connections[0])) == 9)
         assert opened.enter_context(server.connect()).call("PING") == "PONG"
@@ -365,7 +351,7 @@ def test_the_death_of_a_front_breaks_no_connection_of_another(pair: Server) -> N
         wait_until(lambda: len(processes(second)) == 4)
         # The dead front's member took nothing, and its clients are not counted.
         assert second.call("FETCH", json.dumps({"consumer": "c", "member": "n", "wait_ms": 60_000})) == stored
-        assert int(figure(second, "connected_clients")) == len(clients(second))
+        assert int(second.figure("connected_clients")) == len(clients(second))
     assert "it starts anew" in pair.output
 
 
