@@ -41,6 +41,8 @@ INLINE_PAGE_STEPS = 3
 READ_THREADS_MAX = 4
 RECENT_REPLIES_BYTES_MAX = 16 * MIB
 """Replies to GETs of the first events of streams are kept up to so much, for those who read the same again."""
+ASKED_BEFORE_MAX = 4096
+"""So many different ones are remembered as asked for, and as many before them; who asks a second time is kept."""
 RECENT_ENDS_BYTES_MAX = 1 * MIB
 """And so much of replies to those who had read the beginning before."""
 CONTENDED_STREAMS_MAX = 1024

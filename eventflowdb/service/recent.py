@@ -6,6 +6,10 @@ encoding ten events takes 25. Many ask for the same when they lost the race for 
 
 They are found by the text of the argument as it came: who asks again does so in the same words, and need not be
 understood again.
+
+Where streams are many and read at random, a reply that is kept is seldom asked for again. To keep it costs a quarter of
+the read: memory that no processor cache holds is written, and that of another reply is given back. So large ones are
+kept when they are asked for the second time.
 """
 
 from collections import OrderedDict
@@ -17,6 +21,28 @@ _ENTRY_BYTES = 400
 """What an entry weighs beside its reply and its text."""
 _LARGEST_SHARE = 4
 """A reply of more than this part of the bound is not kept: it would drive out most of the others."""
+
+
+class AskedBefore:
+    """Which texts were asked for not long ago: the last `texts_max` that were not, and up to as many before them.
+
+    Of a text only its hash is kept. Two may have the same one, and then a reply is kept early.
+    """
+
+    def __init__(self, texts_max: int) -> None:
+        self._texts_max = texts_max
+        self._newer: set[int] = set()
+        self._older: set[int] = set()
+
+    def ask(self, text: bytes) -> bool:
+        """Whether it was asked for not long ago. From now on it was."""
+        mark = hash(text)
+        if mark in self._newer or mark in self._older:
+            return True
+        if len(self._newer) == self._texts_max:
+            self._older, self._newer = self._newer, set()
+        self._newer.add(mark)
+        return False
 
 
 class RecentReplies:

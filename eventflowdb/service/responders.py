@@ -13,13 +13,13 @@ from eventflowdb.commands.filters import GET, FilteredRead
 from eventflowdb.commands.shapes import LogRead, StreamRead
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.events import Append
-from eventflowdb.limits import RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX
+from eventflowdb.limits import ASKED_BEFORE_MAX, RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.appends import Appends
 from eventflowdb.service.contention import Contention
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
-from eventflowdb.service.recent import RecentReplies
+from eventflowdb.service.recent import AskedBefore, RecentReplies
 from eventflowdb.service.records import version_of
 from eventflowdb.service.reply import PendingReply, Reply, chunk_reply
 from eventflowdb.service.session import Session
@@ -55,6 +55,7 @@ class Responders:
         self._waits = waits
         self._queries = queries
         self._recent = RecentReplies(database, RECENT_REPLIES_BYTES_MAX)
+        self._asked_before = AskedBefore(ASKED_BEFORE_MAX)
         # Apart, or those who read each new event once would drive out what is read again and again.
         self._recent_ends = RecentReplies(database, RECENT_ENDS_BYTES_MAX)
         self._contention = contention
@@ -121,13 +122,15 @@ class Responders:
         tail = self._database.find_tail(read.stream)
         if tail:
             return self._get_with_tail(read, tail)
-        # One that comes again wants the few events that are new.
+        # One that comes again wants the few events that are new. It may be one of many who lost a race for the stream.
         if read.version:
-            recent, opened = self._recent_ends, self._database.open_stream_end(read.stream, read.version, read.limit)
+            opened = self._database.open_stream_end(read.stream, read.version, read.limit)
+            recent, is_kept = self._recent_ends, True
         else:
-            recent, opened = self._recent, self._database.open_stream(read.stream, 0, read.limit, is_asked=True)
+            opened = self._database.open_stream(read.stream, 0, read.limit, is_asked=True)
+            recent, is_kept = self._recent, self._asked_before.ask(text)
         reply = self._read_reply(opened)
-        if isinstance(opened, Chunk) and isinstance(reply, bytes) and opened.records:
+        if is_kept and isinstance(opened, Chunk) and isinstance(reply, bytes) and opened.records:
             recent.keep(text, read, len(opened.records), reply)
         return reply
 
