@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-ULID_BYTES = 16
+ULID_BYTES: Final = 16
 ZERO_ULID = "0" * 26
 _ID_MAX = (1 << 128) - 1
 _RANDOM_BITS = 80

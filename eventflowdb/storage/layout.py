@@ -43,7 +43,7 @@ DATA/lock.mdb is LMDB's table of readers; DATA/lock carries the flock of the ser
 """
 
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -70,6 +70,8 @@ DATABASE_ID_BYTES = 16
 
 _HEAD = struct.Struct(">Q16s32sQ")
 _INDEX_ENTRY = struct.Struct(">I16s")
+INDEX_ENTRY_BYTES: Final = 20
+NUMBER_BYTES: Final = 8
 _ANSWER = struct.Struct(">32s16sI")
 _SETTLEMENT = struct.Struct(">IQ")
 
@@ -117,7 +119,7 @@ def stream_key(stream: str) -> bytes:
 
 def pack_number(number: int) -> bytes:
     """The number of a stream, the key in `stream_events`; or that of a term, the key in `term_events`."""
-    return number.to_bytes(8, "big")
+    return number.to_bytes(NUMBER_BYTES, "big")
 
 
 def type_key(name: str) -> bytes:

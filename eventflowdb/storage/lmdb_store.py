@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import islice
-from operator import itemgetter, lt
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import lmdb
 
 from eventflowdb.errors import CorruptRecord, StorageFailed
-from eventflowdb.ids import id_after
+from eventflowdb.ids import ULID_BYTES, id_after
 from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.batch import Outcome, Write
@@ -73,7 +73,11 @@ NOTHING = Chunk([], None)
 
 # In whole passes these take half the time of a loop.
 _id_of_entry = itemgetter(slice(4, None))
-_stream_of_record = itemgetter(slice(STREAM_AT, STREAM_END))
+
+_WHOLE_INDEX_MAX: Final = 256
+"""Of a stream with up to so many events all index entries are taken."""
+_ROW_BYTES: Final = layout.NUMBER_BYTES + layout.INDEX_ENTRY_BYTES
+_ID_IN_ROW: Final = _ROW_BYTES - ULID_BYTES
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -194,13 +198,14 @@ class LmdbStore:
                 cursor = txn.cursor(self.environment.stream_events)
                 if not cursor.set_key(number):
                     raise CorruptRecord(f"stream {stream} has a number but no events; restore from a backup")
-                if version == 0:
-                    # Most streams end within the bound, so that their length needs no look of its own.
-                    events_max = bounds.events_max
-                    entries_max = events_max + 1 if limit is None or limit > events_max else limit
-                    entries = list(islice(cursor.iternext_dup(), entries_max))
-                    if len(entries) <= events_max:
-                        return self._stream_page(txn, StreamSpan(number, stream, 0, len(entries)), entries, bounds)
+                # How many entries LMDB counts has no checksum; it only says which way is the shorter one.
+                if version == 0 and cursor.count() <= _WHOLE_INDEX_MAX:
+                    entries = _whole_index(cursor, number, stream)
+                    count = len(entries) // _ROW_BYTES
+                    if limit is not None and limit < count:
+                        count = limit
+                    keys = _first_ids(entries, count if count < bounds.events_max else bounds.events_max)
+                    return self._stream_page(txn, number, stream, 0, count, keys, bounds) if keys else NOTHING
                 cursor.last_dup()
                 count = layout.unpack_version(cursor.value()) + 1 - version
                 if limit is not None and limit < count:
@@ -253,24 +258,30 @@ class LmdbStore:
             return self._log_chunk(txn, span, bounds)
 
     def _stream_chunk(self, txn: Any, span: StreamSpan, bounds: ReadBounds) -> Chunk:
+        number, stream, version, remaining = span
         cursor = txn.cursor(self.environment.stream_events)
-        cursor.set_range_dup(span.number, layout.pack_version(span.version))
-        entries = list(islice(cursor.iternext_dup(), min(span.remaining, bounds.events_max)))
-        return self._stream_page(txn, span, entries, bounds)
+        cursor.set_range_dup(number, layout.pack_version(version))
+        entries = islice(cursor.iternext_dup(), min(remaining, bounds.events_max))
+        return self._stream_page(txn, number, stream, version, remaining, list(map(_id_of_entry, entries)), bounds)
 
-    def _stream_page(self, txn: Any, span: StreamSpan, entries: list[bytes], bounds: ReadBounds) -> Chunk:
-        """The beginning of a span: the events of its first index entries, as many as may be read at once.
+    def _stream_page(
+        self, txn: Any, number: bytes, stream: str, version: int, remaining: int, keys: list[bytes], bounds: ReadBounds
+    ) -> Chunk:
+        """The beginning of a span, given in its parts: the events with its first ids, as many as may be read at once.
 
         An index entry carries no checksum. Yet what it leads to is the right event if the record says so; and if the
         first and the last record of a page are right, and the ids between them of one stream and in order, each is.
         """
-        keys = list(map(_id_of_entry, entries))
+        # Loops, not whole passes: most streams are short, and what a pass begins with costs as much as some events.
         values: list[bytes] = []
         size, bytes_max = 0, bounds.bytes_max
         # A cursor looks for the next key on the page where it is before it goes down the tree.
-        for value in map(txn.cursor(self.environment.log).get, keys):
-            if value is None:
-                raise CorruptRecord(f"event {id_text(keys[len(values)])} is in an index but not in the log")
+        cursor = txn.cursor(self.environment.log)
+        find, found = cursor.set_key, cursor.value
+        for key in keys:
+            if not find(key):
+                raise CorruptRecord(f"event {id_text(key)} is in an index but not in the log")
+            value: bytes = found()
             size += len(value)
             if size > bytes_max and values:
                 break
@@ -278,13 +289,12 @@ class LmdbStore:
         records = load_page(values)
         count = len(records)
         if count:
-            _require_stream(span, keys[:count], records)
-        remaining = span.remaining - count
-        if not remaining:
+            _require_stream(stream, version, keys, records)
+        if remaining == count:
             return Chunk(records, None)
         if not count:
-            raise CorruptRecord(f"the index of stream {span.stream} ends early; restore from a backup")
-        return Chunk(records, StreamSpan(span.number, span.stream, span.version + count, remaining))
+            raise CorruptRecord(f"the index of stream {stream} ends early; restore from a backup")
+        return Chunk(records, StreamSpan(number, stream, version + count, remaining - count))
 
     def _log_chunk(self, txn: Any, span: LogSpan, bounds: ReadBounds) -> Chunk:
         cursor = txn.cursor(self.environment.log)
@@ -313,19 +323,41 @@ class LmdbStore:
         return Chunk(records, LogSpan(start, remaining) if remaining else None)
 
 
-def _require_stream(span: StreamSpan, keys: Sequence[bytes], records: Sequence[bytes]) -> None:
-    """CorruptRecord unless the records are the first of the span."""
-    stream = span.stream.encode()
-    last = span.version + len(records) - 1
-    if not (
-        _stands_at(records[0], stream, span.version)
-        and _stands_at(records[-1], stream, last)
-        and all(map(lt, keys, islice(keys, 1, None)))
-        and list(map(_stream_of_record, records)).count(stream) == len(records)
-    ):
+def _whole_index(cursor: Any, number: bytes, stream: str) -> bytes:
+    """The index of a stream that a cursor stands on, by one call: its number and an entry, again and again."""
+    entries: bytes = cursor.getmulti((number,), True, layout.INDEX_ENTRY_BYTES, True).obj
+    last = layout.unpack_version(entries[-layout.INDEX_ENTRY_BYTES :])
+    if len(entries) != (last + 1) * _ROW_BYTES:
         raise CorruptRecord(
-            f"the index of stream {span.stream} is damaged between versions {span.version} and {last}; "
-            "restore from a backup"
+            f"the index of stream {stream} is damaged between versions 0 and {last}; restore from a backup"
+        )
+    return entries
+
+
+def _first_ids(entries: bytes, count: int) -> list[bytes]:
+    """The ids of the first events in what `_whole_index` gives."""
+    ids: list[bytes] = []
+    at = _ID_IN_ROW
+    for _ in range(count):
+        ids.append(entries[at : at + ULID_BYTES])
+        at += _ROW_BYTES
+    return ids
+
+
+def _require_stream(stream: str, version: int, keys: list[bytes], records: list[bytes]) -> None:
+    """CorruptRecord unless the records are those of the stream from `version` on, with the ids that are given."""
+    name = stream.encode()
+    last = version + len(records) - 1
+    is_right = _stands_at(records[0], name, version) and _stands_at(records[-1], name, last)
+    before = b""
+    for place, record in enumerate(records):
+        key = keys[place]
+        if not before < key or record[STREAM_AT:STREAM_END] != name:
+            is_right = False
+        before = key
+    if not is_right:
+        raise CorruptRecord(
+            f"the index of stream {stream} is damaged between versions {version} and {last}; restore from a backup"
         )
 
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import repeat
-from operator import itemgetter
 from typing import Final
 
 import google_crc32c
@@ -24,16 +23,16 @@ from eventflowdb.events import RecordedEvent
 from eventflowdb.ids import ulid_text
 
 SEAL: Final = 0x48674BC7
-SEAL_BYTES = 4
+SEAL_BYTES: Final = 4
 EVENT_KIND: Final = b"\x01"
 """Kind 2 is kept for an erased event: id, stream, version, position, added_at and the SHA-256 of the record."""
-ID_AT = len('{"id":"')
+ID_AT: Final = len('{"id":"')
 """Where the id stands in the JSON of any event."""
-STREAM_AT = len('{"id":"01KAS4NVR1SDPXY9PK3ZJ4MDGB","stream":"')
-STREAM_END = STREAM_AT + 36
+STREAM_AT: Final = len('{"id":"01KAS4NVR1SDPXY9PK3ZJ4MDGB","stream":"')
+STREAM_END: Final = STREAM_AT + 36
 """Where the stream stands in the JSON of any event."""
 
-_record_of = itemgetter(slice(len(EVENT_KIND), -SEAL_BYTES))
+_RECORD_AT: Final = len(EVENT_KIND)
 """The event's JSON in a value of the log."""
 
 _crc32c: Final = google_crc32c.extend
@@ -75,11 +74,11 @@ def load_page(stored: Sequence[bytes], keys: Sequence[bytes] | None = None) -> l
     keys: the events' ids where the caller has them, to name the damaged one in CorruptRecord.
     """
     # A value without bytes would leave no trace in the string.
-    if _crc32c(SEAL, b"".join(stored)) != SEAL or b"" in stored:
+    if _crc32c(SEAL, b"".join(stored)) != SEAL or not all(stored):
         for value, key in zip(stored, keys or repeat(None), strict=False):
             unseal(value, _name(value, key))
         raise CorruptRecord("a page of records does not match its checksums; restore from a backup")
-    return list(map(_record_of, stored))
+    return [value[_RECORD_AT:-SEAL_BYTES] for value in stored]
 
 
 def _name(value: bytes, key: bytes | None) -> str:

@@ -6,18 +6,19 @@ before it, which spares the copy of cutting it off.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from eventflowdb.errors import EventflowError
 
 OK = b"+OK\r\n"
 PONG = b"+PONG\r\n"
-ARRAY_END = b"\r\n"
+ARRAY_END: Final = b"\r\n"
 _ERROR_CHARACTERS_MAX = 1000
 """Some clients close the connection on a line over 16 KiB, and a refused field's name may be of any length."""
 _LINE_BREAKS = str.maketrans("\r\n", "  ")
 # Formatting a header costs twice as much as looking it up.
-_ITEM_HEADERS = tuple(b"\r\n$%d\r\n" % length for length in range(4096))
-_short_header = _ITEM_HEADERS.__getitem__
+_HEADERS: Final = 4096
+_ITEM_HEADERS: Final = tuple([b"\r\n$%d\r\n" % length for length in range(_HEADERS)])
 
 
 def integer(number: int) -> bytes:
@@ -37,11 +38,15 @@ def array(replies: Sequence[bytes]) -> bytes:
 
 def bulk_array(values: Sequence[bytes]) -> bytes:
     """A whole array of bulk strings."""
-    if len(values) == 1:
+    count = len(values)
+    if count == 1:
         # What most appends are answered.
         value = values[0]
         return b"*1\r\n$%d\r\n%b\r\n" % (len(value), value)
-    return b"".join((array_start(len(values)), *_item_pieces(values), ARRAY_END))
+    pieces = [array_start(count)]
+    _add_items(pieces, values)
+    pieces.append(ARRAY_END)
+    return b"".join(pieces)
 
 
 def array_start(count: int) -> bytes:
@@ -51,18 +56,17 @@ def array_start(count: int) -> bytes:
 
 def array_items(values: Sequence[bytes]) -> bytes:
     """Some bulk strings of an array that has begun."""
-    return b"".join(_item_pieces(values))
+    pieces: list[bytes] = []
+    _add_items(pieces, values)
+    return b"".join(pieces)
 
 
-def _item_pieces(values: Sequence[bytes]) -> list[bytes]:
-    """The headers of bulk strings, and themselves, by turns: made in whole passes, half the price of a loop."""
-    pieces = [b""] * (2 * len(values))
-    try:
-        pieces[::2] = map(_short_header, map(len, values))
-    except IndexError:
-        pieces[::2] = [b"\r\n$%d\r\n" % len(value) for value in values]
-    pieces[1::2] = values
-    return pieces
+def _add_items(pieces: list[bytes], values: Sequence[bytes]) -> None:
+    """The headers of bulk strings, and themselves, by turns."""
+    for value in values:
+        length = len(value)
+        pieces.append(_ITEM_HEADERS[length] if length < _HEADERS else b"\r\n$%d\r\n" % length)
+        pieces.append(value)
 
 
 def message_prefix(channel: bytes, is_push: bool) -> bytes:
@@ -78,7 +82,7 @@ def messages(prefix: bytes, payloads: Sequence[bytes]) -> bytes:
     for payload in payloads:
         length = len(payload)
         add(next_prefix if pieces else prefix)
-        add(_ITEM_HEADERS[length] if length < 4096 else b"\r\n$%d\r\n" % length)
+        add(_ITEM_HEADERS[length] if length < _HEADERS else b"\r\n$%d\r\n" % length)
         add(payload)
     add(b"\r\n")
     return b"".join(pieces)

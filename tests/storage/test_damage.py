@@ -1,11 +1,13 @@
 """What reads and appends do when bytes on the disk have changed: say so, and serve nothing as truth."""
 
+import re
+
 import pytest
 
 from eventflowdb.errors import CorruptRecord, StorageFailed
 from eventflowdb.events import NewEvent
 from eventflowdb.storage import layout
-from eventflowdb.storage.environment import id_text
+from eventflowdb.storage.environment import DATA_FILE, id_text
 from eventflowdb.storage.lmdb_store import CHUNK, LmdbStore, ReadBounds
 
 from .samples import ALL, FIRST, OTHER, STREAM, append_of, append_of_events, log_keys, read_log, read_stream, stored
@@ -128,6 +130,29 @@ def test_a_gap_in_an_index_is_reported(store: LmdbStore, version: int) -> None:
         read_stream(store, STREAM)
     with pytest.raises(CorruptRecord, match=f"the index of stream {STREAM} is damaged"):
         read_stream(store, STREAM, version, 1)
+
+
+@pytest.mark.parametrize("counted", [0, 1, 100, 256, 257, 299, 301, 2**40])
+def test_how_many_events_lmdb_counts_for_a_stream_is_not_trusted(damaged_store: LmdbStore, counted: int) -> None:
+    records = stored(damaged_store, append_of(STREAM, 0, *map(str, range(300))))
+    with damaged_store.environment.env.begin() as txn:
+        cursor = txn.cursor(damaged_store.environment.stream_events)
+        cursor.set_key(layout.pack_number(0))
+        assert cursor.count() == 300
+    file = damaged_store.environment.folder / DATA_FILE
+    # What LMDB keeps of a key with many values: their size first, and behind three numbers of pages how many there are.
+    places = list(re.finditer(b"\x14\0\0\0.{28}" + (300).to_bytes(8, "little"), file.read_bytes(), re.DOTALL))
+    assert places
+    with file.open("r+b") as data:
+        for place in places:
+            data.seek(place.end() - 8)
+            data.write(counted.to_bytes(8, "little"))
+    with damaged_store.environment.env.begin() as txn:
+        cursor = txn.cursor(damaged_store.environment.stream_events)
+        cursor.set_key(layout.pack_number(0))
+        assert cursor.count() == counted
+    for version in (0, 1, 150, 299, 300):
+        assert read_stream(damaged_store, STREAM, version) == records[version:]
 
 
 @pytest.mark.parametrize("version", [0, 1, 2, 3])

@@ -110,6 +110,18 @@ def test_a_chunk_keeps_its_bounds_and_is_no_smaller_than_they_allow(
         chunk = NOTHING if chunk.rest is None else store.read_on(chunk.rest, bounds)
 
 
+@pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 600])
+def test_a_stream_of_any_length_is_read_from_any_version(store: LmdbStore, count: int) -> None:
+    """Up to a length its whole index is taken at once, and LMDB keeps a long one in pages of its own."""
+    records = stored(store, append_of(STREAM, 0, *map(str, range(count))))
+    stored(store, append_of(OTHER, 0, "other"))
+    for version in {0, 1, count // 2, count - 2, count - 1, count, count + 1} - {-1}:
+        for limit, bounds in itertools.product(
+            [None, 1, 100], [ReadBounds(1, 1 << 20), ReadBounds(64, 1 << 20), CHUNK]
+        ):
+            assert read_stream(store, STREAM, version, limit, bounds) == records[version:][:limit]
+
+
 def test_an_event_larger_than_a_chunk_is_a_chunk_alone(store: LmdbStore) -> None:
     stored(store, append_of(STREAM, 0, "a", "b" * CHUNK.bytes_max, "c"))
     for chunk in (store.open_log(FIRST, ALL), store.open_stream(STREAM, 0, None)):
