@@ -173,8 +173,7 @@ def check_selection(
     if after is not None and offset is not None:
         raise InvalidArgument("after: cannot be given together with offset; offset is inclusive, after is exclusive")
     types, tags, correlation_id, causation_id = check_terms(value)
-    before = given(value.before)
-    until = given(value.until)
+    before, since, until = given(value.before), given(value.since), given(value.until)
     start = bytes(16)
     if offset is not None:
         start = check_ulid(offset, "offset")
@@ -189,7 +188,7 @@ def check_selection(
         causation_id=causation_id,
         start=start,
         end=None if before is None else check_ulid(before, "before"),
-        since_us=_check_time(given(value.since) or "1970-01-01T00:00:00Z", "since"),
+        since_us=_check_time(since, "since") if since else 0,
         until_us=None if until is None else _check_time(until, "until"),
         is_backwards=is_backwards,
     )

@@ -32,7 +32,7 @@ def find_stream(environment: Environment, stream: str) -> StreamSummary | None:
 
 
 def _summary(environment: Environment, txn: Any, stream: str, number: bytes, count: int) -> StreamSummary:
-    ids = StreamIds(environment, txn, number, count, is_backwards=False)
+    ids = StreamIds(environment, txn, stream, number, count, is_backwards=False)
     first, last = (_facts_at(environment, txn, ids.id_at(version)) for version in (0, count - 1))
     for facts, version in ((first, 0), (last, count - 1)):
         if (facts.stream, facts.version) != (stream, version):
@@ -148,7 +148,7 @@ class StreamsQuery:
         found = self._environment.find_stream(txn, stream)
         if found is None or self._selection is None:
             return None
-        ids = StreamIds(self._environment, txn, *found, is_backwards=False)
+        ids = StreamIds(self._environment, txn, stream, *found, is_backwards=False)
         return first_common([ids.seek, *lists_of(self._environment, txn, self._selection)], bytes(16))
 
 

@@ -17,6 +17,7 @@ from eventflowdb.ids import ULID_BYTES, id_after
 from eventflowdb.storage import layout
 from eventflowdb.storage.conditions import Seek
 from eventflowdb.storage.environment import Environment, id_text
+from eventflowdb.storage.stream_index import find_rows, id_in
 
 _INVERTED = bytes(range(255, -1, -1))
 
@@ -86,7 +87,10 @@ def of_log(environment: Environment, txn: Any, is_backwards: bool) -> Seek:
     cursor = txn.cursor(environment.log)
 
     def first_from(at: bytes) -> bytes | None:
-        return bytes(cursor.key()) if cursor.set_range(at) else None
+        if not cursor.set_range(at):
+            return None
+        found: bytes = cursor.key()
+        return found
 
     def last_to(at: bytes) -> bytes | None:
         if cursor.set_range(at):
@@ -122,7 +126,10 @@ def of_link(environment: Environment, txn: Any, link: bytes, is_backwards: bool)
 
 def _of_key(cursor: Any, key: bytes, is_backwards: bool) -> Seek:
     def first_from(at: bytes) -> bytes | None:
-        return bytes(cursor.value()) if cursor.set_range_dup(key, at) else None
+        if not cursor.set_range_dup(key, at):
+            return None
+        found: bytes = cursor.value()
+        return found
 
     def last_to(at: bytes) -> bytes | None:
         if cursor.set_range_dup(key, at):
@@ -142,8 +149,12 @@ class StreamIds:
     Its index is in the order of versions, and so of ids: an id is sought in ever larger steps from the last one found.
     """
 
-    def __init__(self, environment: Environment, txn: Any, number: bytes, count: int, *, is_backwards: bool) -> None:
+    def __init__(
+        self, environment: Environment, txn: Any, stream: str, number: bytes, count: int, *, is_backwards: bool
+    ) -> None:
         self._cursor = txn.cursor(environment.stream_events)
+        self._rows = find_rows(self._cursor, number, stream) if self._cursor.set_key(number) else b""
+        """The whole index of a short stream."""
         self._number = number
         self._count = count
         self._at = count - 1 if is_backwards else 0
@@ -152,7 +163,11 @@ class StreamIds:
     def id_at(self, version: int) -> bytes:
         """The id of the event of a version that the stream holds."""
         cursor = self._cursor
-        if cursor.set_range_dup(self._number, layout.pack_version(version)):
+        if self._rows:
+            event_id = id_in(self._rows, version)
+            if event_id:
+                return event_id
+        elif cursor.set_range_dup(self._number, layout.pack_version(version)):
             found, event_id = layout.unpack_index_entry(cursor.value())
             if found == version:
                 return event_id

@@ -11,12 +11,12 @@ from functools import wraps
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import lmdb
 
 from eventflowdb.errors import CorruptRecord, StorageFailed
-from eventflowdb.ids import ULID_BYTES, id_after
+from eventflowdb.ids import id_after
 from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.batch import Outcome, Write
@@ -26,6 +26,7 @@ from eventflowdb.storage.layout import Head
 from eventflowdb.storage.records import ID_AT, STREAM_AT, STREAM_END, load_page, load_record, position_of
 from eventflowdb.storage.room import used_bytes
 from eventflowdb.storage.searches import SearchSpan, read_found
+from eventflowdb.storage.stream_index import count_rows, find_rows, first_ids
 from eventflowdb.storage.transactions import OnStaged, WriteTransactions, run_here
 
 
@@ -73,11 +74,6 @@ NOTHING = Chunk([], None)
 
 # In whole passes these take half the time of a loop.
 _id_of_entry = itemgetter(slice(4, None))
-
-_WHOLE_INDEX_MAX: Final = 256
-"""Of a stream with up to so many events all index entries are taken."""
-_ROW_BYTES: Final = layout.NUMBER_BYTES + layout.INDEX_ENTRY_BYTES
-_ID_IN_ROW: Final = _ROW_BYTES - ULID_BYTES
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -198,13 +194,12 @@ class LmdbStore:
                 cursor = txn.cursor(self.environment.stream_events)
                 if not cursor.set_key(number):
                     raise CorruptRecord(f"stream {stream} has a number but no events; restore from a backup")
-                # How many entries LMDB counts has no checksum; it only says which way is the shorter one.
-                if version == 0 and cursor.count() <= _WHOLE_INDEX_MAX:
-                    entries = _whole_index(cursor, number, stream)
-                    count = len(entries) // _ROW_BYTES
+                rows = find_rows(cursor, number, stream) if version == 0 else b""
+                if rows:
+                    count = count_rows(rows)
                     if limit is not None and limit < count:
                         count = limit
-                    keys = _first_ids(entries, count if count < bounds.events_max else bounds.events_max)
+                    keys = first_ids(rows, count if count < bounds.events_max else bounds.events_max)
                     return self._stream_page(txn, number, stream, 0, count, keys, bounds) if keys else NOTHING
                 cursor.last_dup()
                 count = layout.unpack_version(cursor.value()) + 1 - version
@@ -321,27 +316,6 @@ class LmdbStore:
         remaining = span.remaining - len(records)
         start = id_after(key) if len(values) == wanted else key
         return Chunk(records, LogSpan(start, remaining) if remaining else None)
-
-
-def _whole_index(cursor: Any, number: bytes, stream: str) -> bytes:
-    """The index of a stream that a cursor stands on, by one call: its number and an entry, again and again."""
-    entries: bytes = cursor.getmulti((number,), True, layout.INDEX_ENTRY_BYTES, True).obj
-    last = layout.unpack_version(entries[-layout.INDEX_ENTRY_BYTES :])
-    if len(entries) != (last + 1) * _ROW_BYTES:
-        raise CorruptRecord(
-            f"the index of stream {stream} is damaged between versions 0 and {last}; restore from a backup"
-        )
-    return entries
-
-
-def _first_ids(entries: bytes, count: int) -> list[bytes]:
-    """The ids of the first events in what `_whole_index` gives."""
-    ids: list[bytes] = []
-    at = _ID_IN_ROW
-    for _ in range(count):
-        ids.append(entries[at : at + ULID_BYTES])
-        at += _ROW_BYTES
-    return ids
 
 
 def _require_stream(stream: str, version: int, keys: list[bytes], records: list[bytes]) -> None:

@@ -173,12 +173,13 @@ class QueryRead:
             return _Range(span, last_of(span.remaining) if self._may_stop and span.remaining < count else None)
 
     def _measure_stream(self, txn: Any, selection: Selection) -> _Measured:
-        ids = StreamIds(self._environment, txn, selection.number, selection.stream_count, is_backwards=False)
+        stream, number = selection.query.stream or "", selection.number
+        ids = StreamIds(self._environment, txn, stream, number, selection.stream_count, is_backwards=False)
         begin = ids.version_from(selection.low)
         count = ids.version_from(id_beyond(selection.high, is_backwards=False)) - begin
         if count <= 0:
             return _NOTHING_THERE
-        span = StreamSpan(selection.number, selection.query.stream or "", begin, self._limited(count))
+        span = StreamSpan(number, stream, begin, self._limited(count))
         return span, count, lambda events: ids.id_at(begin + events - 1)
 
     def _measure_log(self, txn: Any, selection: Selection) -> _Measured:

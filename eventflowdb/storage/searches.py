@@ -65,17 +65,20 @@ def _read(environment: Environment, txn: Any, selection: Selection, ids: bytes, 
     keys: list[bytes] = []
     values: list[bytes] = []
     size = 0
+    cursor = txn.cursor(environment.log)
+    find, found = cursor.set_key, cursor.value
     for place in range(0, len(ids), ULID_BYTES):
         key = ids[place : place + ULID_BYTES]
-        value = txn.get(key, db=environment.log)
-        if value is None:
+        if not find(key):
             raise CorruptRecord(f"event {id_text(key)} is in an index but not in the log")
+        value: bytes = found()
         size += len(value)
         if values and size > bytes_max:
             break
         keys.append(key)
         values.append(value)
     records = load_page(values, keys)
-    for key, record in zip(keys, records, strict=True):
-        require_match(selection.query, read_facts(record, key))
+    query = selection.query
+    for place, record in enumerate(records):
+        require_match(query, read_facts(record, keys[place]))
     return records

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventflowdb.errors import CorruptRecord
-from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, is_text_of
+from eventflowdb.ids import ULID_BYTES, find_ulid_bytes
 from eventflowdb.queries import Query
 from eventflowdb.storage import id_lists, layout
 from eventflowdb.storage.conditions import Seek
@@ -17,7 +17,7 @@ from eventflowdb.storage.records import load_record, rfc3339
 _MILLISECOND_BITS = 80
 
 
-class Facts(msgspec.Struct):
+class Facts(msgspec.Struct, gc=False):
     """What a record says of its event, but for its contents."""
 
     id: str
@@ -78,7 +78,8 @@ def select(environment: Environment, txn: Any, query: Query, head_id: bytes) -> 
             return None
         high = min(high, id_below(_first_id_at(environment, txn, query.until_us)))
     if query.version:
-        low = max(low, StreamIds(environment, txn, number, count, is_backwards=False).id_at(query.version))
+        ids = StreamIds(environment, txn, query.stream or "", number, count, is_backwards=False)
+        low = max(low, ids.id_at(query.version))
     return Selection(query, low, high, number, count) if low <= high else None
 
 
@@ -97,8 +98,8 @@ def lists_of(environment: Environment, txn: Any, selection: Selection) -> list[S
         types = [id_lists.of_term(environment, txn, layout.type_key(name), is_backwards) for name in query.types]
         lists.append(id_lists.union(types, is_backwards))
     if query.stream is not None:
-        stream = StreamIds(environment, txn, selection.number, selection.stream_count, is_backwards=is_backwards)
-        lists.append(stream.seek)
+        number, count = selection.number, selection.stream_count
+        lists.append(StreamIds(environment, txn, query.stream, number, count, is_backwards=is_backwards).seek)
     return lists or [id_lists.of_log(environment, txn, is_backwards)]
 
 
@@ -108,7 +109,7 @@ def read_facts(record: bytes, event_id: bytes) -> Facts:
         facts = _decode(record)
     except msgspec.DecodeError as error:
         raise CorruptRecord(f"the record of event {id_text(event_id)} is not an event: {error}") from error
-    if not is_text_of(facts.id, event_id):
+    if find_ulid_bytes(facts.id) != event_id:
         raise CorruptRecord(f"the record of event {id_text(event_id)} has the id {facts.id}; restore from a backup")
     return facts
 
@@ -121,14 +122,17 @@ def require_match(query: Query, facts: Facts) -> None:
 
 def is_match(query: Query, facts: Facts) -> bool:
     """Whether a query asks for an event, but for the range of ids."""
+    stream, types, tags = query.stream, query.types, query.tags
+    correlation_id, causation_id = query.correlation_id, query.causation_id
+    since_us, until_us = query.since_us, query.until_us
     return (
-        (query.stream is None or (facts.stream == query.stream and facts.version >= query.version))
-        and (not query.types or facts.type in query.types)
-        and set(query.tags).issubset(facts.tags)
-        and query.correlation_id in (None, facts.correlation_id)
-        and query.causation_id in (None, facts.causation_id)
-        and (not query.since_us or facts.added_at >= _moment(query.since_us))
-        and (query.until_us is None or facts.added_at < _moment(query.until_us))
+        (stream is None or (facts.stream == stream and facts.version >= query.version))
+        and (not types or facts.type in types)
+        and (not tags or set(tags).issubset(facts.tags))
+        and (correlation_id is None or facts.correlation_id == correlation_id)
+        and (causation_id is None or facts.causation_id == causation_id)
+        and (not since_us or facts.added_at >= _moment(since_us))
+        and (until_us is None or facts.added_at < _moment(until_us))
     )
 
 

@@ -1,5 +1,6 @@
 """Reads with filters, backwards, in pages: against a list comprehension over the whole log."""
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
@@ -100,6 +101,19 @@ def expected(query: Query, log: Sequence[bytes]) -> list[bytes]:
     """What a query should select."""
     matches = [record for record in log if is_match(query, record)]
     return matches[::-1] if query.is_backwards else matches
+
+
+@each_direction
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 600])
+def test_events_of_a_stream_of_any_length_are_found(store: LmdbStore, count: int, is_backwards: bool) -> None:
+    """Up to a length its whole index is taken at once."""
+    tags: list[tuple[str, ...]] = [("seventh",) if version % 7 == 0 else () for version in range(count)]
+    events = [NewEvent(type="t", data="", tags=each) for each in tags]
+    log = stored(store, append_of_events(STREAM, 0, *events))
+    log += stored(store, append_of_events(OTHER, 0, NewEvent(type="t", data="", tags=("seventh",))))
+    for version, tagged in itertools.product({0, 1, count // 2, count - 1, count}, [(), ("seventh",)]):
+        query = Query(STREAM, version, tags=tagged, is_backwards=is_backwards)
+        assert selected(store, query) == expected(query, log)
 
 
 # A model: a log with everything in it, at random, and queries for all of it.
@@ -398,8 +412,18 @@ def test_a_gap_in_the_index_of_a_stream_is_reported(tagged_store: LmdbStore) -> 
     with environment.env.begin(write=True) as txn:
         entry = layout.pack_index_entry(5, keys[5])
         assert txn.delete(layout.pack_number(0), entry, db=environment.stream_events)
-    with pytest.raises(CorruptRecord, match="has a gap at version 5"):
+    with pytest.raises(CorruptRecord, match=f"the index of stream {STREAM} is damaged between versions 0 and 9"):
         selected(tagged_store, Query(stream=STREAM, is_backwards=True))
+
+
+def test_a_gap_in_the_index_of_a_long_stream_is_reported(damaged_store: LmdbStore) -> None:
+    stored(damaged_store, append_of(STREAM, 0, *["x"] * 300))
+    keys, environment = log_keys(damaged_store), damaged_store.environment
+    with environment.env.begin(write=True) as txn:
+        entry = layout.pack_index_entry(295, keys[295])
+        assert txn.delete(layout.pack_number(0), entry, db=environment.stream_events)
+    with pytest.raises(CorruptRecord, match="has a gap at version 295"):
+        selected(damaged_store, Query(stream=STREAM, is_backwards=True))
 
 
 @pytest.mark.parametrize("query", [Query(types=("t",)), Query(is_backwards=True), Query(stream=STREAM, types=("t",))])
