@@ -40,10 +40,9 @@ def find_ulid_bytes(text: str) -> bytes | None:
 
 def id_after(event_id: bytes) -> bytes:
     """The smallest id above one. The largest of all, which is never given out, has none and is returned."""
-    last = event_id[ULID_BYTES - 1]
-    if last < 255:
+    if len(event_id) == ULID_BYTES and event_id[ULID_BYTES - 1] < 255:
         # A number of 128 bits would cost as much as finding the id.
-        return event_id[: ULID_BYTES - 1] + _NEXT_BYTE[last]
+        return event_id[: ULID_BYTES - 1] + _NEXT_BYTE[event_id[ULID_BYTES - 1]]
     number = int.from_bytes(event_id, "big")
     return min(number + 1, _ID_MAX).to_bytes(ULID_BYTES, "big")
 

@@ -41,10 +41,11 @@ INLINE_PAGE_STEPS = 3
 READ_THREADS_MAX = 4
 RECENT_REPLIES_BYTES_MAX = 16 * MIB
 """Replies to GETs of the first events of streams are kept up to so much, for those who read the same again."""
-ASKED_BEFORE_MAX = 4096
-"""So many different ones are remembered as asked for, and as many before them; who asks a second time is kept."""
 RECENT_ENDS_BYTES_MAX = 1 * MIB
 """And so much of replies to those who had read the beginning before."""
+ASKED_BEFORE_MAX = 4096
+"""Of so many different GETs of first events, and of as many before them, it is known that they were asked: a reply is
+kept the second time."""
 CONTENDED_STREAMS_MAX = 1024
 """Of so many streams it is remembered that appends collided on them."""
 RETRY_SECONDS = 0.005

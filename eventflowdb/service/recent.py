@@ -1,4 +1,4 @@
-"""Replies to GET that were sent not long ago: a stream that is read again and again is read and encoded once.
+"""Replies to GET that were sent not long ago: a stream that is read again and again is read and encoded twice.
 
 The events of a stream never change. So a reply with as many events as were asked for is right for ever; one with fewer
 is as long as the stream has not grown, which one look at the index tells: 2 microseconds where reading, checking and
@@ -8,8 +8,8 @@ They are found by the text of the argument as it came: who asks again does so in
 understood again.
 
 Where streams are many and read at random, a reply that is kept is seldom asked for again. To keep it costs a quarter of
-the read: memory that no processor cache holds is written, and that of another reply is given back. So large ones are
-kept when they are asked for the second time.
+the read: memory that no processor cache holds is written, and that of another reply is given back. So replies with the
+first events of a stream are kept when they are asked for the second time, and the short ones with later events at once.
 """
 
 from collections import OrderedDict
@@ -26,7 +26,7 @@ _LARGEST_SHARE = 4
 class AskedBefore:
     """Which texts were asked for not long ago: the last `texts_max` that were not, and up to as many before them.
 
-    Of a text only its hash is kept. Two may have the same one, and then a reply is kept early.
+    To be asked for again makes no text newer. Only hashes are kept: where two are the same, a reply is kept early.
     """
 
     def __init__(self, texts_max: int) -> None:

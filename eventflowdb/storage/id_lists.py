@@ -40,6 +40,8 @@ def scan(lists: Sequence[Seek], at: bytes, last: bytes, wanted: int | None, step
         found = seek(at)
         if found is None or is_before(last, found, is_backwards):
             return Scan(ids, None)
+        if len(found) != ULID_BYTES:
+            raise CorruptRecord(f"an index holds {found.hex()}, which is no event's id; restore from a backup")
         if found == at:
             agreeing += 1
         elif is_before(at, found, is_backwards):

@@ -412,8 +412,34 @@ def test_a_gap_in_the_index_of_a_stream_is_reported(tagged_store: LmdbStore) -> 
     with environment.env.begin(write=True) as txn:
         entry = layout.pack_index_entry(5, keys[5])
         assert txn.delete(layout.pack_number(0), entry, db=environment.stream_events)
-    with pytest.raises(CorruptRecord, match=f"the index of stream {STREAM} is damaged between versions 0 and 9"):
+    with pytest.raises(CorruptRecord, match="damaged: the last of its 9 entries is of version 9"):
         selected(tagged_store, Query(stream=STREAM, is_backwards=True))
+
+
+def test_an_entry_under_the_version_of_one_that_is_lost_is_reported(tagged_store: LmdbStore) -> None:
+    keys, environment = log_keys(tagged_store), tagged_store.environment
+    with environment.env.begin(write=True) as txn:
+        assert txn.delete(layout.pack_number(0), layout.pack_index_entry(7, keys[7]), db=environment.stream_events)
+    old, new = layout.pack_index_entry(3, keys[3]), layout.pack_index_entry(7, keys[3])
+    replace_entry(tagged_store, environment.stream_events, layout.pack_number(0), old, new)
+    entry = layout.pack_index_entry(8, id_after(keys[8]))
+    with environment.env.begin(write=True) as txn:
+        txn.put(layout.pack_number(0), entry, db=environment.stream_events)
+    for is_backwards in (False, True):
+        with pytest.raises(CorruptRecord, match="has a gap at version"):
+            selected(tagged_store, Query(stream=STREAM, tags=("even",), is_backwards=is_backwards))
+
+
+@each_direction
+@pytest.mark.parametrize("size", [8, 15, 17])
+def test_what_is_no_id_in_an_index_is_reported(tagged_store: LmdbStore, size: int, is_backwards: bool) -> None:
+    # LMDB lets nobody mix sizes under one key, but does not look at those that it reads.
+    environment = tagged_store.environment
+    with environment.env.begin(write=True) as txn:
+        txn.put(layout.type_key("odd"), layout.pack_number(99), db=environment.terms)
+        txn.put(layout.pack_number(99), log_keys(tagged_store)[3].ljust(size, b"\0")[:size], db=environment.term_events)
+    with pytest.raises(CorruptRecord, match="no event's id"):
+        selected(tagged_store, Query(types=("odd",), is_backwards=is_backwards))
 
 
 def test_a_gap_in_the_index_of_a_long_stream_is_reported(damaged_store: LmdbStore) -> None:
