@@ -125,12 +125,17 @@ class Responders:
         # One that comes again wants the few events that are new. It may be one of many who lost a race for the stream.
         if read.version:
             opened = self._database.open_stream_end(read.stream, read.version, read.limit)
-            recent, is_kept = self._recent_ends, True
+            recent = self._recent_ends
         else:
             opened = self._database.open_stream(read.stream, 0, read.limit, is_asked=True)
-            recent, is_kept = self._recent, self._asked_before.ask(text)
+            recent = self._recent
         reply = self._read_reply(opened)
-        if is_kept and isinstance(opened, Chunk) and isinstance(reply, bytes) and opened.records:
+        if (
+            isinstance(opened, Chunk)
+            and isinstance(reply, bytes)
+            and opened.records
+            and (read.version or self._asked_before.ask(text))
+        ):
             recent.keep(text, read, len(opened.records), reply)
         return reply
 

@@ -1,6 +1,7 @@
 """The LMDB environment: opened, given its format, and looked up in by key."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,27 @@ class Environment:
         """The JSON of one event, or None; CorruptRecord where it is damaged."""
         stored = txn.get(event_id, db=self.log)
         return None if stored is None else load_record(stored, f"the record of event {id_text(event_id)}")
+
+    def values_of(self, txn: Any, event_ids: Sequence[bytes], bytes_max: int) -> list[bytes]:
+        """What the log holds for the first of these ids: as much as may be read at once, at least one.
+
+        CorruptRecord where it has none for an id, which an index has named.
+        """
+        # A loop, not a whole pass: most streams are short, and what a pass begins with costs as much as some events.
+        values: list[bytes] = []
+        size = 0
+        # A cursor looks for the next key on the page where it is before it goes down the tree.
+        cursor = txn.cursor(self.log)
+        find, found = cursor.set_key, cursor.value
+        for event_id in event_ids:
+            if not find(event_id):
+                raise CorruptRecord(f"event {id_text(event_id)} is in an index but not in the log")
+            value: bytes = found()
+            size += len(value)
+            if size > bytes_max and values:
+                break
+            values.append(value)
+        return values
 
     def find_stream(self, txn: Any, stream: str) -> tuple[bytes, int] | None:
         """A stream's number and how many events it holds; None where it holds none."""

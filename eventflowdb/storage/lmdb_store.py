@@ -197,16 +197,16 @@ class LmdbStore:
                 rows = find_rows(cursor, number, stream) if version == 0 else b""
                 if rows:
                     count = count_rows(rows)
-                    if limit is not None and limit < count:
-                        count = limit
-                    keys = first_ids(rows, count if count < bounds.events_max else bounds.events_max)
-                    return self._stream_page(txn, number, stream, 0, count, keys, bounds) if keys else NOTHING
-                cursor.last_dup()
-                count = layout.unpack_version(cursor.value()) + 1 - version
+                else:
+                    cursor.last_dup()
+                    count = layout.unpack_version(cursor.value()) + 1 - version
                 if limit is not None and limit < count:
                     count = limit
                 if count <= 0:
                     return NOTHING
+                if rows:
+                    keys = first_ids(rows, min(count, bounds.events_max))
+                    return self._stream_page(txn, number, stream, 0, count, keys, bounds)
                 return self._stream_chunk(txn, StreamSpan(number, stream, version, count), bounds)
             finally:
                 txn.abort()
@@ -267,21 +267,7 @@ class LmdbStore:
         An index entry carries no checksum. Yet what it leads to is the right event if the record says so; and if the
         first and the last record of a page are right, and the ids between them of one stream and in order, each is.
         """
-        # Loops, not whole passes: most streams are short, and what a pass begins with costs as much as some events.
-        values: list[bytes] = []
-        size, bytes_max = 0, bounds.bytes_max
-        # A cursor looks for the next key on the page where it is before it goes down the tree.
-        cursor = txn.cursor(self.environment.log)
-        find, found = cursor.set_key, cursor.value
-        for key in keys:
-            if not find(key):
-                raise CorruptRecord(f"event {id_text(key)} is in an index but not in the log")
-            value: bytes = found()
-            size += len(value)
-            if size > bytes_max and values:
-                break
-            values.append(value)
-        records = load_page(values)
+        records = load_page(self.environment.values_of(txn, keys, bounds.bytes_max))
         count = len(records)
         if count:
             _require_stream(stream, version, keys, records)

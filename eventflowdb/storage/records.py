@@ -33,7 +33,7 @@ STREAM_END: Final = STREAM_AT + 36
 """Where the stream stands in the JSON of any event."""
 
 _RECORD_AT: Final = len(EVENT_KIND)
-"""The event's JSON in a value of the log."""
+"""Where the event's JSON begins in a value of the log."""
 
 _crc32c: Final = google_crc32c.extend
 _pack_crc: Final = struct.Struct("<I").pack

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.ids import ULID_BYTES
 from eventflowdb.limits import SEARCH_SLICE_STEPS_MAX
-from eventflowdb.storage.environment import Environment, id_text
+from eventflowdb.storage.environment import Environment
 from eventflowdb.storage.id_lists import Scan, id_beyond, scan
 from eventflowdb.storage.records import load_page
 from eventflowdb.storage.selection import Selection, lists_of, read_facts, require_match
@@ -62,22 +62,8 @@ def _find_ids(environment: Environment, selection: Selection, at: bytes, wanted:
 
 
 def _read(environment: Environment, txn: Any, selection: Selection, ids: bytes, bytes_max: int) -> list[bytes]:
-    keys: list[bytes] = []
-    values: list[bytes] = []
-    size = 0
-    cursor = txn.cursor(environment.log)
-    find, found = cursor.set_key, cursor.value
-    for place in range(0, len(ids), ULID_BYTES):
-        key = ids[place : place + ULID_BYTES]
-        if not find(key):
-            raise CorruptRecord(f"event {id_text(key)} is in an index but not in the log")
-        value: bytes = found()
-        size += len(value)
-        if values and size > bytes_max:
-            break
-        keys.append(key)
-        values.append(value)
-    records = load_page(values, keys)
+    keys = [ids[place : place + ULID_BYTES] for place in range(0, len(ids), ULID_BYTES)]
+    records = load_page(environment.values_of(txn, keys, bytes_max), keys)
     query = selection.query
     for place, record in enumerate(records):
         require_match(query, read_facts(record, keys[place]))

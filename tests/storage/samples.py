@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eventflowdb.events import Append, NewEvent
+from eventflowdb.storage import layout
 from eventflowdb.storage.lmdb_store import CHUNK, Chunk, LmdbStore, ReadBounds
 from eventflowdb.storage.transactions import run_here
 from eventflowdb.storage.verify import verify
@@ -125,6 +126,20 @@ def log_keys(store: LmdbStore) -> list[bytes]:
     """The ids of all events, in order."""
     with store.environment.env.begin() as txn:
         return list(txn.cursor(store.environment.log).iternext(values=False))
+
+
+def replace_entry(store: LmdbStore, database: Any, key: bytes, old: bytes, new: bytes) -> None:
+    """Have another id in an index."""
+    with store.environment.env.begin(write=True) as txn:
+        assert txn.delete(key, old, db=database)
+        assert txn.put(key, new, db=database)
+
+
+def lose_entry(store: LmdbStore, version: int) -> None:
+    """Take an event out of the index of the first stream, whose events are the first ones of the log."""
+    entry = layout.pack_index_entry(version, log_keys(store)[version])
+    with store.environment.env.begin(write=True) as txn:
+        assert txn.delete(layout.pack_number(0), entry, db=store.environment.stream_events)
 
 
 def has_open_reads(store: LmdbStore) -> bool:

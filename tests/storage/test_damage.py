@@ -10,7 +10,20 @@ from eventflowdb.storage import layout
 from eventflowdb.storage.environment import DATA_FILE, id_text
 from eventflowdb.storage.lmdb_store import CHUNK, LmdbStore, ReadBounds
 
-from .samples import ALL, FIRST, OTHER, STREAM, append_of, append_of_events, log_keys, read_log, read_stream, stored
+from .samples import (
+    ALL,
+    FIRST,
+    OTHER,
+    STREAM,
+    append_of,
+    append_of_events,
+    log_keys,
+    lose_entry,
+    read_log,
+    read_stream,
+    replace_entry,
+    stored,
+)
 
 SMALL = ReadBounds(2, 1 << 20)
 READERS_MAX = 126
@@ -123,9 +136,7 @@ def test_nothing_is_appended_behind_a_record_that_the_head_does_not_know(store: 
 
 @pytest.mark.parametrize("version", [0, 1, 2])
 def test_a_gap_in_an_index_is_reported(store: LmdbStore, version: int) -> None:
-    entry = layout.pack_index_entry(version, log_keys(store)[version])
-    with store.environment.env.begin(write=True) as txn:
-        assert txn.delete(layout.pack_number(0), entry, db=store.environment.stream_events)
+    lose_entry(store, version)
     with pytest.raises(CorruptRecord, match=f"the index of stream {STREAM} is damaged"):
         read_stream(store, STREAM)
     with pytest.raises(CorruptRecord, match=f"the index of stream {STREAM} is damaged"):
@@ -182,9 +193,7 @@ def of_stream_keys(store: LmdbStore) -> list[bytes]:
 
 def exchange(store: LmdbStore, old: bytes, new: bytes) -> None:
     """Put one entry of STREAM's index in the place of another."""
-    with store.environment.env.begin(write=True) as txn:
-        assert txn.delete(layout.pack_number(0), old, db=store.environment.stream_events)
-        assert txn.put(layout.pack_number(0), new, db=store.environment.stream_events)
+    replace_entry(store, store.environment.stream_events, layout.pack_number(0), old, new)
 
 
 def test_a_stream_without_an_index_is_reported_and_takes_no_events(store: LmdbStore) -> None:

@@ -37,8 +37,10 @@ from .samples import (
     fields_of,
     has_open_reads,
     log_keys,
+    lose_entry,
     read_log,
     read_to_end,
+    replace_entry,
     stored,
 )
 
@@ -362,13 +364,6 @@ def tagged_store(damaged_store: LmdbStore, clock: Clock) -> LmdbStore:
     return damaged_store
 
 
-def replace_entry(store: LmdbStore, database: Any, key: bytes, old: bytes, new: bytes) -> None:
-    """Have another id in an index."""
-    with store.environment.env.begin(write=True) as txn:
-        assert txn.delete(key, old, db=database)
-        assert txn.put(key, new, db=database)
-
-
 @pytest.mark.parametrize("is_backwards", [False, True])
 def test_an_entry_that_leads_nowhere_is_reported(tagged_store: LmdbStore, is_backwards: bool) -> None:
     keys, environment = log_keys(tagged_store), tagged_store.environment
@@ -408,18 +403,14 @@ def test_an_entry_of_a_stream_that_leads_elsewhere_is_reported(tagged_store: Lmd
 
 
 def test_a_gap_in_the_index_of_a_stream_is_reported(tagged_store: LmdbStore) -> None:
-    keys, environment = log_keys(tagged_store), tagged_store.environment
-    with environment.env.begin(write=True) as txn:
-        entry = layout.pack_index_entry(5, keys[5])
-        assert txn.delete(layout.pack_number(0), entry, db=environment.stream_events)
+    lose_entry(tagged_store, 5)
     with pytest.raises(CorruptRecord, match="damaged: the last of its 9 entries is of version 9"):
         selected(tagged_store, Query(stream=STREAM, is_backwards=True))
 
 
 def test_an_entry_under_the_version_of_one_that_is_lost_is_reported(tagged_store: LmdbStore) -> None:
     keys, environment = log_keys(tagged_store), tagged_store.environment
-    with environment.env.begin(write=True) as txn:
-        assert txn.delete(layout.pack_number(0), layout.pack_index_entry(7, keys[7]), db=environment.stream_events)
+    lose_entry(tagged_store, 7)
     old, new = layout.pack_index_entry(3, keys[3]), layout.pack_index_entry(7, keys[3])
     replace_entry(tagged_store, environment.stream_events, layout.pack_number(0), old, new)
     entry = layout.pack_index_entry(8, id_after(keys[8]))
@@ -444,10 +435,7 @@ def test_what_is_no_id_in_an_index_is_reported(tagged_store: LmdbStore, size: in
 
 def test_a_gap_in_the_index_of_a_long_stream_is_reported(damaged_store: LmdbStore) -> None:
     stored(damaged_store, append_of(STREAM, 0, *["x"] * 300))
-    keys, environment = log_keys(damaged_store), damaged_store.environment
-    with environment.env.begin(write=True) as txn:
-        entry = layout.pack_index_entry(295, keys[295])
-        assert txn.delete(layout.pack_number(0), entry, db=environment.stream_events)
+    lose_entry(damaged_store, 295)
     with pytest.raises(CorruptRecord, match="has a gap at version 295"):
         selected(damaged_store, Query(stream=STREAM, is_backwards=True))
 
