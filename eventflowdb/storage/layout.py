@@ -70,7 +70,7 @@ DATABASE_ID_BYTES = 16
 
 _HEAD = struct.Struct(">Q16s32sQ")
 _INDEX_ENTRY = struct.Struct(">I16s")
-INDEX_ENTRY_BYTES: Final = _INDEX_ENTRY.size
+INDEX_ENTRY_BYTES: Final[int] = _INDEX_ENTRY.size
 """Of one event in `stream_events`."""
 NUMBER_BYTES: Final = 8
 """Of a stream or a term."""
