@@ -169,9 +169,8 @@ class Group:
 
     def leave(self, reply: FetchReply) -> None:
         """The client of this one is gone."""
-        if self._waiting.pop(reply, reply) is None:
-            self._take_back(list(reply.delivery.entries.values()))
-            reply.give()
+        if reply in self._waiting:
+            self._dismiss([reply])
 
     def ack(self, ack: Ack, settled: Settled) -> None:
         """Settle events; NotHeld where another member holds one."""
@@ -204,6 +203,8 @@ class Group:
     def fail(self, nack: Nack, settled: Settled) -> None:
         """Events failed: try them again later, or park them, or just take them back."""
         if nack.ids is None:
+            # Who gives back all has ended, or lost a connection: what still waits there would take it for nobody.
+            self._dismiss([reply for reply in self._waiting if reply.delivery.member == nack.member])
             entries = self._window.held_by(nack.member)
         else:
             found = [self._window.find(event_id) for event_id in nack.ids]
@@ -498,6 +499,14 @@ class Group:
             if entry.delivery is not None and not entry.pins:
                 self._window.release(entry, now)
         self.serve()
+
+    def _dismiss(self, leaving: list[FetchReply]) -> None:
+        """Have these wait no more, and get nothing."""
+        for reply in leaving:
+            del self._waiting[reply]
+        self._take_back([entry for reply in leaving for entry in reply.delivery.entries.values()])
+        for reply in leaving:
+            reply.give()
 
     def _expire(self, delivery: Delivery) -> None:
         """Nothing was heard of these events: the first counts as failed, most likely it was the one worked at."""

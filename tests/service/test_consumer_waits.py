@@ -1,11 +1,13 @@
 """FETCH that waits: what it is woken by, and what ends it."""
 
+import json
+
 import pytest
 
 from eventflowdb.errors import CorruptRecord
 
 from .fakes import ReplyError, request
-from .members import LONG, STREAMS, Members, adding, code_of, event
+from .members import LONG, NAME, STREAMS, Members, adding, code_of, event
 
 
 def test_a_fetch_that_finds_nothing_waits_for_an_append(members: Members) -> None:
@@ -43,6 +45,42 @@ def test_a_fetch_that_waits_is_woken_by_a_release(members: Members) -> None:
     members.begin_fetch("n")
     members.release("m")
     assert members.told("n") == [["a1"]]
+
+
+def test_a_member_that_gives_back_all_waits_no_more(members: Members) -> None:
+    # On a connection that it has given up, of which the server has not heard.
+    members.have("a1")
+    members.fetch("m")
+    members.begin_fetch("m")
+    members.send("new", "NACK", json.dumps({"consumer": NAME, "member": "m", "release": True}))
+    members.run()
+    assert members.told("new") == [1]
+    assert members.told("m") == [[]]
+    assert members.listed()["in_flight"] == members.listed()["members"] == 0
+    assert members.fetch("n") == ["a1"]
+
+
+def test_a_member_that_gives_back_all_leaves_what_is_gathered_for_it(members: Members) -> None:
+    members.have("a1", "a2")
+    members.fetch("n")
+    members.release("n")
+    members.send("m", "FETCH", members.fetching("m", wait_ms=LONG))
+    assert members.server.pool.reads, "there may be more than the two"
+    members.send("new", "NACK", json.dumps({"consumer": NAME, "member": "m", "release": True}))
+    members.run()
+    assert members.told("new") == [0], "they had not been given out"
+    assert members.told("m") == [[]]
+    assert members.fetch("n") == ["a1", "a2"]
+
+
+def test_a_member_that_gives_back_one_event_goes_on_waiting(members: Members) -> None:
+    members.have("a1", "b1")
+    members.fetch("m")
+    members.begin_fetch("m")
+    members.send("new", "NACK", members.nacking("m", "b1", release=True))
+    members.run()
+    assert members.told("new") == [1]
+    assert members.told("m") == [["b1"]]
 
 
 def test_a_fetch_that_waits_is_woken_by_an_ack_that_frees_a_stream(members: Members) -> None:

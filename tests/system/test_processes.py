@@ -293,6 +293,10 @@ class Appender:
                     self._append_on(connection)
             except OSError:
                 self.breaks += 1
+            except Refusal as refusal:
+                # What a front had passed on when it died may be stored after the stream was read again.
+                if refusal.code != "CONCURRENCY":
+                    raise
 
     def _append_on(self, connection: Connection) -> None:
         # What was under way when the connection broke is there or not.
