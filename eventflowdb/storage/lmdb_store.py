@@ -11,7 +11,7 @@ from functools import wraps
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import lmdb
 
@@ -71,6 +71,8 @@ class Chunk(NamedTuple):
 
 
 NOTHING = Chunk([], None)
+_CHECKED_AT_ONCE: Final = 64
+"""Events of a page of the log: few enough that what is copied for their check is still in the processor's cache."""
 
 # Of a long stream in a whole pass, behind LMDB's iterator.
 _id_of_entry = itemgetter(slice(4, None))
@@ -281,6 +283,7 @@ class LmdbStore:
         cursor = txn.cursor(self.environment.log)
         wanted = min(span.remaining, bounds.events_max)
         bytes_max = bounds.bytes_max
+        records: list[bytes] = []
         values: list[bytes] = []
         size = 0
         is_found = cursor.set_range(span.start)
@@ -288,19 +291,22 @@ class LmdbStore:
         # Not asked for one more than wanted, the cursor stays where it is.
         for value in islice(cursor.iternext(keys=False, values=True), wanted) if is_found else ():
             size += len(value)
-            if size > bytes_max and values:
+            if size > bytes_max and (values or records):
                 break
             values.append(value)
+            if len(values) == _CHECKED_AT_ONCE:
+                records += load_page(values)
+                values.clear()
         key = cursor.key()
         if not key:
             raise CorruptRecord("the log ends before its head says; restore from a backup")
-        records = load_page(values)
+        records += load_page(values)
         if not records[0].startswith(first_id.encode(), ID_AT):
             raise CorruptRecord(f"the log has another event at {first_id}; restore from a backup")
         if len(records) > 1 and position_of(records[-1]) - position_of(records[0]) != len(records) - 1:
             raise CorruptRecord(f"the log has a gap before event {id_text(key)}; restore from a backup")
         remaining = span.remaining - len(records)
-        start = id_after(key) if len(values) == wanted else key
+        start = id_after(key) if len(records) == wanted else key
         return Chunk(records, LogSpan(start, remaining) if remaining else None)
 
 

@@ -90,6 +90,15 @@ def test_chunks_of_any_size_join_to_the_whole_log(store: LmdbStore, records: lis
         assert read_log(store, log_keys(store)[skipped], limit, bounds) == records[skipped:][:limit]
 
 
+@pytest.mark.parametrize("events", [63, 64, 65, 128, 129])
+def test_a_page_that_is_checked_in_parts_is_whole_and_keeps_its_bounds(store: LmdbStore, events: int) -> None:
+    records = stored(store, append_of(STREAM, 0, *["x" * (version % 7) for version in range(200)]))
+    size = sum([len(record) + 5 for record in records[:events]])
+    for bounds in (ReadBounds(events, 1 << 20), ReadBounds(1000, size)):
+        assert store.open_log(FIRST, ALL, bounds).records == records[:events]
+        assert read_log(store, bounds=bounds) == records
+
+
 @pytest.mark.parametrize("bounds", EVERY_BOUND, ids=str)
 @pytest.mark.parametrize("is_log", [True, False], ids=["log", "stream"])
 def test_a_chunk_keeps_its_bounds_and_is_no_smaller_than_they_allow(
