@@ -204,7 +204,9 @@ class Group:
         """Events failed: try them again later, or park them, or just take them back."""
         if nack.ids is None:
             # Who gives back all has ended, or lost a connection: what still waits there would take it for nobody.
-            self._dismiss([reply for reply in self._waiting if reply.delivery.member == nack.member])
+            leaving = [reply for reply in self._waiting if reply.delivery.member == nack.member]
+            if leaving:
+                self._dismiss(leaving)
             entries = self._window.held_by(nack.member)
         else:
             found = [self._window.find(event_id) for event_id in nack.ids]

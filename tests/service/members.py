@@ -119,9 +119,9 @@ class Members:
         """Say that events failed."""
         return self.ask(member, "NACK", **json.loads(self.nacking(member, *names, **options)))
 
-    def release(self, member: str) -> Any:
-        """Give back all that a member holds."""
-        return self.ask(member, "NACK", consumer=NAME, member=member, release=True)
+    def release(self, member: str, over: str | None = None) -> Any:
+        """Give back all that a member holds; over: where that is asked, if not on its own connection."""
+        return self.ask(over or member, "NACK", consumer=NAME, member=member, release=True)
 
     def adding(self, member: str, name: str, result: str, **options: Any) -> str:
         """The argument of an ADD to RESULTS that acks an event."""

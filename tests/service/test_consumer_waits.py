@@ -1,13 +1,11 @@
 """FETCH that waits: what it is woken by, and what ends it."""
 
-import json
-
 import pytest
 
 from eventflowdb.errors import CorruptRecord
 
 from .fakes import ReplyError, request
-from .members import LONG, NAME, STREAMS, Members, adding, code_of, event
+from .members import LONG, STREAMS, Members, adding, code_of, event
 
 
 def test_a_fetch_that_finds_nothing_waits_for_an_append(members: Members) -> None:
@@ -52,9 +50,7 @@ def test_a_member_that_gives_back_all_waits_no_more(members: Members) -> None:
     members.have("a1")
     members.fetch("m")
     members.begin_fetch("m")
-    members.send("new", "NACK", json.dumps({"consumer": NAME, "member": "m", "release": True}))
-    members.run()
-    assert members.told("new") == [1]
+    assert members.release("m", over="new") == 1
     assert members.told("m") == [[]]
     assert members.listed()["in_flight"] == members.listed()["members"] == 0
     assert members.fetch("n") == ["a1"]
@@ -66,9 +62,7 @@ def test_a_member_that_gives_back_all_leaves_what_is_gathered_for_it(members: Me
     members.release("n")
     members.send("m", "FETCH", members.fetching("m", wait_ms=LONG))
     assert members.server.pool.reads, "there may be more than the two"
-    members.send("new", "NACK", json.dumps({"consumer": NAME, "member": "m", "release": True}))
-    members.run()
-    assert members.told("new") == [0], "they had not been given out"
+    assert members.release("m", over="new") == 0, "they had not been given out"
     assert members.told("m") == [[]]
     assert members.fetch("n") == ["a1", "a2"]
 
