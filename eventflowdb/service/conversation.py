@@ -29,7 +29,7 @@ from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.dispatch import Dispatcher
 from eventflowdb.service.reply import BlockedReply, LongReply, PendingReply, Reply
 from eventflowdb.service.session import Muting, Session
-from eventflowdb.storage.lmdb_store import Chunk
+from eventflowdb.storage.spans import Chunk
 from eventflowdb.wire import replies
 from eventflowdb.wire.requests import DroppedRequest, ProtocolError, Request, RequestParser
 

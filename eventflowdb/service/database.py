@@ -32,7 +32,8 @@ from eventflowdb.storage.consumers import (
     retries_from,
 )
 from eventflowdb.storage.layout import Head
-from eventflowdb.storage.lmdb_store import Chunk, LmdbStore, Span
+from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.spans import Chunk, Span
 
 
 class Writer(Freshness, Protocol):

@@ -20,7 +20,7 @@ from eventflowdb.service.monitoring import monitor_line
 from eventflowdb.service.reply import PendingReply, Reply
 from eventflowdb.service.session import Session
 from eventflowdb.service.statistics import CommandCount, Statistics
-from eventflowdb.storage.lmdb_store import Chunk, Span
+from eventflowdb.storage.spans import Chunk, Span
 from eventflowdb.wire import replies
 from eventflowdb.wire.requests import UNAUTHENTICATED, DroppedRequest, Request, RequestLimits, authenticated
 

@@ -39,7 +39,8 @@ from eventflowdb.limits import (
 from eventflowdb.service.company import Company
 from eventflowdb.service.records import id_of
 from eventflowdb.storage.environment import id_text
-from eventflowdb.storage.lmdb_store import CHUNK, NOTHING, Chunk, LmdbStore, ReadBounds, Span
+from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.spans import CHUNK, NOTHING, Chunk, ReadBounds, Span
 
 INLINE = ReadBounds(INLINE_READ_EVENTS_MAX, INLINE_READ_BYTES_MAX)
 STEP = ReadBounds(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 
-from eventflowdb.storage.lmdb_store import Chunk, Span
+from eventflowdb.storage.spans import Chunk, Span
 from eventflowdb.wire import replies
 
 

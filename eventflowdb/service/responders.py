@@ -26,7 +26,7 @@ from eventflowdb.service.session import Session
 from eventflowdb.service.unseen import Tail
 from eventflowdb.service.waits import Waits
 from eventflowdb.storage.environment import id_text
-from eventflowdb.storage.lmdb_store import Chunk
+from eventflowdb.storage.spans import Chunk
 from eventflowdb.wire import replies
 
 Words = Sequence[bytes]

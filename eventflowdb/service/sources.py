@@ -19,8 +19,8 @@ from eventflowdb.queries import Query
 from eventflowdb.service.database import Database
 from eventflowdb.service.records import id_of, version_of
 from eventflowdb.storage import queries
-from eventflowdb.storage.lmdb_store import Chunk
 from eventflowdb.storage.records import position_of
+from eventflowdb.storage.spans import Chunk
 
 
 class LogPlace(NamedTuple):

@@ -22,8 +22,8 @@ from eventflowdb.limits import SHARED_LOOKS_MAX
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.reply import BlockedReply, LongReply, Reply, chunk_reply
-from eventflowdb.storage.lmdb_store import Chunk
 from eventflowdb.storage.queries import Page
+from eventflowdb.storage.spans import Chunk
 from eventflowdb.wire import replies
 
 Read = StreamRead | LogRead | FilteredRead

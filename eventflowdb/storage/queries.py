@@ -21,10 +21,11 @@ from eventflowdb.queries import Query
 from eventflowdb.storage import id_lists
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.id_lists import StreamIds, id_beyond
-from eventflowdb.storage.lmdb_store import CHUNK, NOTHING, Chunk, LmdbStore, LogSpan, ReadBounds, Span, StreamSpan
+from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.records import load_record, position_of
 from eventflowdb.storage.searches import SearchSpan, search
 from eventflowdb.storage.selection import Selection, select
+from eventflowdb.storage.spans import CHUNK, NOTHING, Chunk, LogSpan, ReadBounds, Span, StreamSpan
 
 
 class Page(NamedTuple):

@@ -29,7 +29,8 @@ from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.verification import CheckListener, Checks
 from eventflowdb.service.writer import GroupCommitWriter
-from eventflowdb.storage.lmdb_store import Chunk, LmdbStore
+from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.spans import Chunk
 from tests.folders import IN_MEMORY
 
 MIB = 1 << 20

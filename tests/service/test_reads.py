@@ -20,7 +20,8 @@ from eventflowdb.limits import (
     INLINE_READ_SECONDS_MAX,
 )
 from eventflowdb.service.reads import Reads, disk_faults
-from eventflowdb.storage.lmdb_store import CHUNK, Chunk, LmdbStore, ReadBounds, Span
+from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.spans import CHUNK, Chunk, ReadBounds, Span
 
 from .fakes import OTHER, STREAM, SteppedPool, SteppedReactor, hold
 

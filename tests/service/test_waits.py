@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.limits import INLINE_READ_EVENTS_MAX
-from eventflowdb.storage.lmdb_store import Chunk
+from eventflowdb.storage.spans import Chunk
 
 from .fakes import (
     OTHER,

@@ -7,7 +7,8 @@ from typing import Any
 
 from eventflowdb.events import Append, NewEvent
 from eventflowdb.storage import layout
-from eventflowdb.storage.lmdb_store import CHUNK, Chunk, LmdbStore, ReadBounds
+from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.spans import CHUNK, Chunk, ReadBounds
 from eventflowdb.storage.transactions import run_here
 from eventflowdb.storage.verify import verify
 

@@ -8,7 +8,8 @@ from eventflowdb.errors import CorruptRecord, StorageFailed
 from eventflowdb.events import NewEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import DATA_FILE, id_text
-from eventflowdb.storage.lmdb_store import CHUNK, LmdbStore, ReadBounds
+from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.spans import CHUNK, ReadBounds
 
 from .samples import (
     ALL,

@@ -22,8 +22,9 @@ from eventflowdb.queries import Query
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.id_lists import id_below
-from eventflowdb.storage.lmdb_store import CHUNK, LmdbStore, ReadBounds
+from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.queries import Page, QueryRead
+from eventflowdb.storage.spans import CHUNK, ReadBounds
 from tests.folders import IN_MEMORY
 
 from .samples import (

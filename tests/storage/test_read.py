@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from eventflowdb.storage.lmdb_store import CHUNK, NOTHING, LmdbStore, LogSpan, ReadBounds, StreamSpan
+from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.spans import CHUNK, NOTHING, LogSpan, ReadBounds, StreamSpan
 
 from .samples import (
     ALL,

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 from eventflowdb.errors import WrongExpectedVersion
-from eventflowdb.storage.lmdb_store import ReadBounds
+from eventflowdb.storage.spans import ReadBounds
 from tests.folders import MachineInFolder
 
 from .samples import (
