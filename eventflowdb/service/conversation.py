@@ -29,7 +29,7 @@ from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.dispatch import Dispatcher
 from eventflowdb.service.reply import BlockedReply, LongReply, PendingReply, Reply
 from eventflowdb.service.session import Muting, Session
-from eventflowdb.storage.spans import Chunk
+from eventflowdb.storage.spans import Rendered, Span
 from eventflowdb.wire import replies
 from eventflowdb.wire.requests import DroppedRequest, ProtocolError, Request, RequestParser
 
@@ -39,6 +39,9 @@ class Line(Protocol):
 
     def send(self, data: bytes) -> None:
         """Send bytes, or keep them until they can be sent."""
+
+    def send_all(self, pieces: list[bytes]) -> None:
+        """The same of much data, in pieces; they are not joined where that can be spared."""
 
     def pause_reading(self) -> None:
         """Take nothing from the socket."""
@@ -449,6 +452,7 @@ class Conversation:
                 continue
             if isinstance(value, LongReply):
                 self._begin_long(value)
+                ready = self._ready
             else:
                 ready.append(value)
 
@@ -464,30 +468,45 @@ class Conversation:
             self._budget.change(len(data))
         self._send_bytes(data)
 
+    def _send_all(self, pieces: list[bytes]) -> None:
+        if not self._is_writable:
+            size_bytes = sum([len(piece) for piece in pieces])
+            self._untaken_bytes += size_bytes
+            self._budget.change(size_bytes)
+        self._line.send_all(pieces)
+
     def _forget_untaken(self) -> None:
         if self._untaken_bytes:
             untaken_bytes, self._untaken_bytes = self._untaken_bytes, 0
             self._budget.change(-untaken_bytes)
 
     def _begin_long(self, reply: LongReply) -> None:
+        self._send_ready()
+        # What is sent must not be kept until the rest is.
+        pieces, reply.pieces = reply.pieces, []
+        if reply.rest is None:
+            self._send_all([*pieces, reply.ending])
+            return
+        self._send_all(pieces)
         self._reading = reply
-        self._ready.append(reply.beginning)
-        reply.next = self._dispatcher.read_on(reply.rest)
+        self._ask_for_rest(reply, reply.rest)
+
+    def _ask_for_rest(self, reply: LongReply, rest: Span) -> None:
+        reply.next = self._dispatcher.render_on(rest)
         reply.next.addCallback(self._send_chunk).addErrback(self._break_off)
 
     def _read_on(self) -> None:
         """Ask for the next chunk of the long reply under way, if there is one and the client keeps up."""
         reply = self._reading
-        if isinstance(reply, LongReply) and reply.next is None and self._is_writable:
-            reply.next = self._dispatcher.read_on(reply.rest)
-            reply.next.addCallback(self._send_chunk).addErrback(self._break_off)
+        if isinstance(reply, LongReply) and reply.rest is not None and reply.next is None and self._is_writable:
+            self._ask_for_rest(reply, reply.rest)
 
-    def _send_chunk(self, chunk: Chunk) -> None:
+    def _send_chunk(self, chunk: Rendered) -> None:
         reply = self._reading
         if not isinstance(reply, LongReply):
             return  # the connection was lost meanwhile
         self._dispatcher.touch(self._session)
-        self._send(replies.array_items(chunk.records))
+        self._send_all(chunk.pieces)
         if chunk.rest is None:
             self._reading = None
             self._ready.append(reply.ending)

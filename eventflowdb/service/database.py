@@ -13,7 +13,7 @@ from eventflowdb.service.company import Company
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.freshness import Freshness, OnFresh
 from eventflowdb.service.notices import Notices
-from eventflowdb.service.reads import Reads
+from eventflowdb.service.reads import Answer, Reads
 from eventflowdb.service.records import version_of
 from eventflowdb.service.searches import Searches
 from eventflowdb.service.tails import Tails
@@ -33,7 +33,7 @@ from eventflowdb.storage.consumers import (
 )
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.lmdb_store import LmdbStore
-from eventflowdb.storage.spans import Chunk, Span
+from eventflowdb.storage.spans import Chunk, Rendered, Span
 
 
 class Writer(Freshness, Protocol):
@@ -103,15 +103,21 @@ class Database:
         """Whether reads see what was answered."""
         return self._writer
 
-    def open_stream(
-        self, stream: str, version: int, limit: int | None, *, is_asked: bool = False
-    ) -> "Chunk | Deferred[Chunk]":
+    def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
         """Begin to read a stream; see Reads.open_stream."""
-        return self._reads.open_stream(stream, version, limit, is_asked=is_asked)
+        return self._reads.open_stream(stream, version, limit)
 
-    def open_log(self, start: bytes, limit: int, *, is_asked: bool = False) -> "Chunk | Deferred[Chunk]":
+    def answer_stream(self, stream: str, version: int, limit: int | None) -> "Answer | Deferred[Answer]":
+        """The same for the reply to the request that runs; see Reads.answer_stream."""
+        return self._reads.answer_stream(stream, version, limit)
+
+    def open_log(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
         """Begin to read the log; see Reads.open_log."""
-        return self._reads.open_log(start, limit, is_asked=is_asked)
+        return self._reads.open_log(start, limit)
+
+    def answer_log(self, start: bytes, limit: int) -> "Answer | Deferred[Answer]":
+        """The same for a reply; see Reads.answer_log."""
+        return self._reads.answer_log(start, limit)
 
     def find_retries(self, consumer: StoredConsumer, start: bytes, limit: int) -> "Deferred[list[Retry]]":
         """Events that failed and are to be given out again; see consumers.retries_from."""
@@ -167,9 +173,9 @@ class Database:
         """How many events a stream holds from `version` on."""
         return self._reads.count_stream(stream, version)
 
-    def read_on(self, span: Span) -> "Deferred[Chunk]":
-        """The next chunk of a read."""
-        return self._reads.read_on(span)
+    def render_on(self, span: Span) -> "Deferred[Rendered]":
+        """The next chunk of a reply."""
+        return self._reads.render_on(span)
 
     def head(self) -> Head:
         """Where the log stands."""

@@ -20,7 +20,7 @@ from eventflowdb.service.monitoring import monitor_line
 from eventflowdb.service.reply import PendingReply, Reply
 from eventflowdb.service.session import Session
 from eventflowdb.service.statistics import CommandCount, Statistics
-from eventflowdb.storage.spans import Chunk, Span
+from eventflowdb.storage.spans import Rendered, Span
 from eventflowdb.wire import replies
 from eventflowdb.wire.requests import UNAUTHENTICATED, DroppedRequest, Request, RequestLimits, authenticated
 
@@ -190,9 +190,9 @@ class Dispatcher:
         """The connection is in use: bytes came, or left."""
         session.last_used_at = self._seconds()
 
-    def read_on(self, span: Span) -> "Deferred[Chunk]":
+    def render_on(self, span: Span) -> "Deferred[Rendered]":
         """The next chunk of a long reply."""
-        return self._database.read_on(span)
+        return self._database.render_on(span)
 
     def _admit(self, session: Session, words: list[bytes]) -> _Command:
         """The command, if this connection may run it now with so many words."""

@@ -96,7 +96,7 @@ def _page_reply(page: Page, protocol: int) -> bytes | LongReply:
     events = chunk_reply(page.chunk)
     if isinstance(events, bytes):
         return b"*2\r\n" + events + ending
-    return LongReply(b"*2\r\n" + events.beginning, events.rest, events.ending + ending)
+    return LongReply([b"*2\r\n", *events.pieces], events.rest, events.ending + ending)
 
 
 def _json_array(summaries: list[Any]) -> bytes:

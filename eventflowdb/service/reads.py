@@ -40,7 +40,8 @@ from eventflowdb.service.company import Company
 from eventflowdb.service.records import id_of
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.lmdb_store import LmdbStore
-from eventflowdb.storage.spans import CHUNK, NOTHING, Chunk, ReadBounds, Span
+from eventflowdb.storage.spans import CHUNK, NOTHING, Chunk, ReadBounds, Rendered, Span
+from eventflowdb.wire.replies import array_items
 
 INLINE = ReadBounds(INLINE_READ_EVENTS_MAX, INLINE_READ_BYTES_MAX)
 STEP = ReadBounds(
@@ -50,6 +51,8 @@ STEP = ReadBounds(
 """What a page goes on by, after a first step like any small read; all of them together are a chunk."""
 
 ONE = ReadBounds(1, 1)
+Answer = Chunk | Rendered
+"""What a reply is made of: a few records, or a page of them rendered."""
 Found = TypeVar("Found")
 
 NextTurn = Callable[[Callable[[], None]], object]
@@ -117,29 +120,34 @@ class Reads:
         self._has_paged = False
         """Whether a page was read here in this turn."""
 
-    def open_stream(
-        self, stream: str, version: int, limit: int | None, *, is_asked: bool = False
-    ) -> "Chunk | Deferred[Chunk]":
-        """Begin to read a stream; see LmdbStore.open_stream.
-
-        is_asked: the client whose request runs waits for just this, so that a page may be read here.
-        """
+    def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
+        """Begin to read a stream; see LmdbStore.open_stream."""
         if limit is not None and limit > INLINE_READ_EVENTS_MAX:
-            if is_asked:
-                return self._read_page(lambda bounds: self._store.open_stream(stream, version, limit, bounds))
             return self._run(lambda: self._store.open_stream(stream, version, limit, CHUNK))
+        return self.read_small(lambda: self._store.open_stream(stream, version, limit, INLINE))
+
+    def answer_stream(self, stream: str, version: int, limit: int | None) -> "Answer | Deferred[Answer]":
+        """The same for the reply to the request that runs: more than a few events are rendered."""
+        if limit is not None and limit > INLINE_READ_EVENTS_MAX:
+            return self._answer_page(
+                lambda bounds: self._store.render_stream(stream, version, limit, bounds, array_items)
+            )
         return self.read_small(lambda: self._store.open_stream(stream, version, limit, INLINE))
 
     def find_stream_length(self, stream: str) -> int | None:
         """How many events a stream holds; None while small reads do not run on this thread."""
         return self._store.stream_length(stream) if self.is_warm() else None
 
-    def open_log(self, start: bytes, limit: int, *, is_asked: bool = False) -> "Chunk | Deferred[Chunk]":
-        """Begin to read the log; see LmdbStore.open_log. is_asked: as in `open_stream`."""
+    def open_log(self, start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
+        """Begin to read the log; see LmdbStore.open_log."""
         if limit > INLINE_READ_EVENTS_MAX:
-            if is_asked:
-                return self._read_page(lambda bounds: self._store.open_log(start, limit, bounds))
             return self._run(lambda: self._store.open_log(start, limit, CHUNK))
+        return self.read_small(lambda: self._store.open_log(start, limit, INLINE))
+
+    def answer_log(self, start: bytes, limit: int) -> "Answer | Deferred[Answer]":
+        """The same for a reply, as in `answer_stream`."""
+        if limit > INLINE_READ_EVENTS_MAX:
+            return self._answer_page(lambda bounds: self._store.render_log(start, limit, bounds, array_items))
         return self.read_small(lambda: self._store.open_log(start, limit, INLINE))
 
     def open_stream_end(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
@@ -165,9 +173,9 @@ class Reads:
         """How many events a stream holds from `version` on."""
         return self._store.open_stream(stream, version, None, ONE).total()
 
-    def read_on(self, span: Span) -> "Deferred[Chunk]":
-        """The next chunk of a read; it has turned out to be a long one."""
-        return self._run(lambda: self._store.read_on(span, CHUNK))
+    def render_on(self, span: Span) -> "Deferred[Rendered]":
+        """The next chunk of a reply; it has turned out to be a long one."""
+        return self._run(lambda: self._store.render_on(span, CHUNK, array_items))
 
     def read_elsewhere(self, read: Callable[[], Found]) -> "Deferred[Found]":
         """Any read, on some thread."""
@@ -191,7 +199,7 @@ class Reads:
             self._faults_before = faults
         return found
 
-    def _read_page(self, read: Callable[[ReadBounds], Chunk]) -> "Chunk | Deferred[Chunk]":
+    def _answer_page(self, read: Callable[[ReadBounds], Rendered]) -> "Answer | Deferred[Answer]":
         """A read of many events that a client waits for: its first chunk, which may be one large event more."""
         began = self._seconds()
         if self._has_paged or not self.company.is_alone or began < max(self._pages.cold_until, self._small.cold_until):
@@ -199,30 +207,32 @@ class Reads:
         self._has_paged = True
         self._next_turn(self._begin_turn)
         faults = self._faults()
-        records, rest = read(INLINE)
-        size_bytes = sum(map(len, records))
+        pieces, event_count, rest = read(INLINE)
+        size_bytes = sum(map(len, pieces))
         self._faults_before = self._faults()
         while (
             rest is not None
             and self._faults_before == faults
-            and len(records) + STEP.events_max <= CHUNK.events_max
+            and event_count + STEP.events_max <= CHUNK.events_max
             and size_bytes + STEP.bytes_max <= CHUNK.bytes_max
         ):
-            more, rest = self._store.read_on(rest, STEP)
-            records += more
+            more, more_events, rest = self._store.render_on(rest, STEP, array_items)
+            pieces += more
+            event_count += more_events
             size_bytes += sum(map(len, more))
             self._faults_before = self._faults()
+        page = Rendered(pieces, event_count, rest)
         if self._faults_before > faults:
             self._pages.failed(began, self._seconds())
             if rest is not None:
-                return self._run(partial(self._fill, records, size_bytes, rest))
-        return Chunk(records, rest)
+                return self._run(partial(self._fill, page, size_bytes, rest))
+        return page
 
-    def _fill(self, records: list[bytes], size_bytes: int, rest: Span) -> Chunk:
-        """On a thread: a chunk that begins with these records."""
-        room = ReadBounds(max(1, CHUNK.events_max - len(records)), max(1, CHUNK.bytes_max - size_bytes))
-        more, rest_of_all = self._store.read_on(rest, room)
-        return Chunk(records + more, rest_of_all)
+    def _fill(self, page: Rendered, size_bytes: int, rest: Span) -> Rendered:
+        """On a thread: a chunk that begins with this one."""
+        room = ReadBounds(max(1, CHUNK.events_max - page.event_count), max(1, CHUNK.bytes_max - size_bytes))
+        more, more_events, rest_of_all = self._store.render_on(rest, room, array_items)
+        return Rendered(page.pieces + more, page.event_count + more_events, rest_of_all)
 
     def _begin_turn(self) -> None:
         self._has_paged = False

@@ -1,26 +1,31 @@
 """What a responder gives: a reply now, later, or in pieces."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from eventflowdb.storage.spans import Chunk, Span
+from eventflowdb.storage.spans import Chunk, Rendered, Span
 from eventflowdb.wire import replies
 
 
 class LongReply:
-    """A reply whose beginning is there; the rest is read as the client takes it.
+    """A reply in pieces, of which the first are there; the rest, if there is one, is read as the client takes it.
 
     ending: what follows the last event; next: the chunk that is being read, None while the client does not keep up.
     """
 
-    __slots__ = ("beginning", "ending", "next", "rest")
+    __slots__ = ("ending", "next", "pieces", "rest")
 
-    def __init__(self, beginning: bytes, rest: Span, ending: bytes = replies.ARRAY_END) -> None:
-        self.beginning = beginning
+    def __init__(self, pieces: list[bytes], rest: Span | None, ending: bytes = replies.ARRAY_END) -> None:
+        self.pieces = pieces
         self.rest = rest
         self.ending = ending
-        self.next: Deferred[Chunk] | None = None
+        self.next: Deferred[Rendered] | None = None
+
+    def join(self) -> bytes:
+        """All of it, where there is no rest."""
+        return b"".join([*self.pieces, self.ending])
 
 
 class PendingReply:
@@ -122,12 +127,24 @@ class BlockedReply(PendingReply):
 
 
 Reply = bytes | PendingReply | LongReply
+_PIECES_JOINED_MAX: Final = 4
+"""So few pieces are sent sooner when they are one."""
 
 
-def chunk_reply(chunk: Chunk, behind: Sequence[bytes] = ()) -> bytes | LongReply:
-    """The whole reply to a read if its first chunk is all there is; else its beginning. behind: events that follow."""
-    records, rest = chunk
-    if rest is None:
-        return replies.bulk_array([*records, *behind] if behind else records)
+def chunk_reply(chunk: Chunk | Rendered, behind: Sequence[bytes] = ()) -> bytes | LongReply:
+    """The reply to a read that begins with this chunk. behind: events that follow the last one.
+
+    The bytes of it if the chunk is all there is, and not so much that it is rendered in pieces.
+    """
+    if isinstance(chunk, Chunk):
+        records, rest = chunk
+        if rest is None:
+            return replies.bulk_array([*records, *behind] if behind else records)
+        pieces = [replies.array_items(records)]
+    else:
+        pieces, _, rest = chunk
+    start = replies.array_start(chunk.total() + len(behind))
     ending = replies.array_items(behind) + replies.ARRAY_END
-    return LongReply(replies.array_start(chunk.total() + len(behind)) + replies.array_items(records), rest, ending)
+    if rest is None and len(pieces) <= _PIECES_JOINED_MAX:
+        return b"".join([start, *pieces, ending])
+    return LongReply([start, *pieces], rest, ending)

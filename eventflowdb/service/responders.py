@@ -19,14 +19,15 @@ from eventflowdb.service.contention import Contention
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
+from eventflowdb.service.reads import Answer
 from eventflowdb.service.recent import AskedBefore, RecentReplies
 from eventflowdb.service.records import version_of
-from eventflowdb.service.reply import PendingReply, Reply, chunk_reply
+from eventflowdb.service.reply import LongReply, PendingReply, Reply, chunk_reply
 from eventflowdb.service.session import Session
 from eventflowdb.service.unseen import Tail
 from eventflowdb.service.waits import Waits
 from eventflowdb.storage.environment import id_text
-from eventflowdb.storage.spans import Chunk
+from eventflowdb.storage.spans import Chunk, Rendered
 from eventflowdb.wire import replies
 
 Words = Sequence[bytes]
@@ -122,21 +123,23 @@ class Responders:
         tail = self._database.find_tail(read.stream)
         if tail:
             return self._get_with_tail(read, tail)
+        opened: Chunk | Rendered | Deferred[Chunk] | Deferred[Answer]
         # One that comes again wants the few events that are new. It may be one of many who lost a race for the stream.
         if read.version:
             opened = self._database.open_stream_end(read.stream, read.version, read.limit)
             recent = self._recent_ends
         else:
-            opened = self._database.open_stream(read.stream, 0, read.limit, is_asked=True)
+            opened = self._database.answer_stream(read.stream, 0, read.limit)
             recent = self._recent
         reply = self._read_reply(opened)
-        if (
-            isinstance(opened, Chunk)
-            and isinstance(reply, bytes)
-            and opened.records
-            and (read.version or self._asked_before.ask(text))
-        ):
-            recent.keep(text, read, len(opened.records), reply)
+        if isinstance(opened, Deferred) or opened.rest is not None:
+            return reply
+        event_count = len(opened.records) if isinstance(opened, Chunk) else opened.event_count
+        if event_count and (read.version or self._asked_before.ask(text)):
+            if isinstance(reply, LongReply):
+                reply = reply.join()
+            assert isinstance(reply, bytes)
+            recent.keep(text, read, event_count, reply)
         return reply
 
     def is_seen(self, words: Words) -> bool:
@@ -172,10 +175,14 @@ class Responders:
             read = EVERYTHING
         if read.wait_ms:
             return self._waits.reply(read)
-        return self._read_reply(self._database.open_log(read.start, read.limit, is_asked=True))
+        return self._read_reply(self._database.answer_log(read.start, read.limit))
 
-    def _read_reply(self, opened: "Chunk | Deferred[Chunk]", behind: Sequence[bytes] = ()) -> Reply:
-        if isinstance(opened, Chunk):
+    def _read_reply(
+        self,
+        opened: "Chunk | Rendered | Deferred[Chunk] | Deferred[Answer]",
+        behind: Sequence[bytes] = (),
+    ) -> Reply:
+        if not isinstance(opened, Deferred):
             return chunk_reply(opened, behind)
         reply = PendingReply()
         reply.is_read = True

@@ -39,7 +39,7 @@ class _Answer(NamedTuple):
     def for_one(self) -> bytes | LongReply | None:
         """The reply for one client: of a long one each needs its own."""
         shared = self.reply
-        return LongReply(shared.beginning, shared.rest) if isinstance(shared, LongReply) else shared
+        return LongReply(shared.pieces, shared.rest) if isinstance(shared, LongReply) else shared
 
 
 class _Look:

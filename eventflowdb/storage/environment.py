@@ -132,18 +132,21 @@ class Environment:
 
         CorruptRecord where it has none for an id, which an index has named.
         """
+        return self.values_at(txn.cursor(self.log), event_ids, bytes_max, 1)
+
+    def values_at(self, cursor: Any, event_ids: Sequence[bytes], bytes_max: int, events_min: int) -> list[bytes]:
+        """The same with a cursor of the log, at least `events_min` of them."""
         # A loop, not a whole pass: most streams are short, and what a pass begins with costs as much as some events.
         values: list[bytes] = []
         size = 0
         # A cursor looks for the next key on the page where it is before it goes down the tree.
-        cursor = txn.cursor(self.log)
         find, found = cursor.set_key, cursor.value
         for event_id in event_ids:
             if not find(event_id):
                 raise CorruptRecord(f"event {id_text(event_id)} is in an index but not in the log")
             value: bytes = found()
             size += len(value)
-            if size > bytes_max and values:
+            if size > bytes_max and len(values) >= events_min:
                 break
             values.append(value)
         return values

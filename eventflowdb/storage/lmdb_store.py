@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import lmdb
 
@@ -23,14 +23,18 @@ from eventflowdb.storage.searches import SearchSpan, read_found
 from eventflowdb.storage.spans import (
     CHUNK,
     NOTHING,
+    NOTHING_RENDERED,
     Chunk,
     LogSpan,
     ReadBounds,
+    Render,
+    Rendered,
     Span,
     StreamSpan,
-    read_log_on,
-    read_stream_on,
+    read_on,
     read_stream_page,
+    render_on,
+    render_stream_page,
 )
 from eventflowdb.storage.stream_index import count_rows, find_rows, first_ids
 from eventflowdb.storage.transactions import OnStaged, WriteTransactions, run_here
@@ -144,14 +148,30 @@ class LmdbStore:
 
     def open_stream(self, stream: str, version: int, limit: int | None, bounds: ReadBounds = CHUNK) -> Chunk:
         """Begin to read a stream from `version` on, at most `limit` events (None: all it holds now)."""
+        opened = self._open_stream(stream, version, limit, bounds, None)
+        assert isinstance(opened, Chunk)
+        return opened
+
+    def render_stream(
+        self, stream: str, version: int, limit: int | None, bounds: ReadBounds, render: Render
+    ) -> Rendered:
+        """The same, rendered."""
+        opened = self._open_stream(stream, version, limit, bounds, render)
+        assert isinstance(opened, Rendered)
+        return opened
+
+    def _open_stream(
+        self, stream: str, version: int, limit: int | None, bounds: ReadBounds, render: Render | None
+    ) -> Chunk | Rendered:
         # The most frequent read, written out: each call that is spared is one of a few dozen.
+        environment = self.environment
         try:
             txn = self._env.begin()
             try:
-                number = txn.get(layout.stream_key(stream), None, self.environment.streams)
+                number = txn.get(layout.stream_key(stream), None, environment.streams)
                 if number is None:
-                    return NOTHING
-                cursor = txn.cursor(self.environment.stream_events)
+                    return NOTHING if render is None else NOTHING_RENDERED
+                cursor = txn.cursor(environment.stream_events)
                 if not cursor.set_key(number):
                     raise CorruptRecord(f"stream {stream} has a number but no events; restore from a backup")
                 rows = find_rows(cursor, number, stream) if version == 0 else b""
@@ -163,11 +183,17 @@ class LmdbStore:
                 if limit is not None and limit < count:
                     count = limit
                 if count <= 0:
-                    return NOTHING
-                if rows:
-                    keys = first_ids(rows, min(count, bounds.events_max))
-                    return read_stream_page(self.environment, txn, number, stream, 0, count, keys, bounds)
-                return read_stream_on(self.environment, txn, StreamSpan(number, stream, version, count), bounds)
+                    return NOTHING if render is None else NOTHING_RENDERED
+                if not rows:
+                    span = StreamSpan(number, stream, version, count)
+                    if render is None:
+                        return read_on(environment, txn, span, bounds)
+                    return render_on(environment, txn, span, bounds, render)
+                keys = first_ids(rows, min(count, bounds.events_max))
+                if render is None:
+                    return read_stream_page(environment, txn, number, stream, 0, count, keys, bounds)
+                span = StreamSpan(number, stream, 0, count)
+                return render_stream_page(environment, txn, span, keys, bounds, render)
             finally:
                 txn.abort()
         except lmdb.Error as error:
@@ -193,14 +219,25 @@ class LmdbStore:
     def open_log(self, start: bytes, limit: int, bounds: ReadBounds = CHUNK) -> Chunk:
         """Begin to read the log from the first id not below `start` on, at most `limit` events."""
         with self._env.begin() as txn:
-            cursor = txn.cursor(self.environment.log)
-            if limit == 0 or not cursor.set_range(start):
-                return NOTHING
-            first = load_record(cursor.value(), f"the record of event {id_text(cursor.key())}")
-            count = self.environment.head(txn).position - position_of(first) + 1
-            if count <= 0:
-                raise CorruptRecord("the log goes on beyond its head; restore from a backup")
-            return read_log_on(self.environment, txn, LogSpan(start, min(limit, count)), bounds)
+            span = self._find_log(txn, start, limit)
+            return NOTHING if span is None else read_on(self.environment, txn, span, bounds)
+
+    @_reading
+    def render_log(self, start: bytes, limit: int, bounds: ReadBounds, render: Render) -> Rendered:
+        """The same, rendered."""
+        with self._env.begin() as txn:
+            span = self._find_log(txn, start, limit)
+            return NOTHING_RENDERED if span is None else render_on(self.environment, txn, span, bounds, render)
+
+    def _find_log(self, txn: Any, start: bytes, limit: int) -> LogSpan | None:
+        cursor = txn.cursor(self.environment.log)
+        if limit == 0 or not cursor.set_range(start):
+            return None
+        first = load_record(cursor.value(), f"the record of event {id_text(cursor.key())}")
+        count = self.environment.head(txn).position - position_of(first) + 1
+        if count <= 0:
+            raise CorruptRecord("the log goes on beyond its head; restore from a backup")
+        return LogSpan(start, min(limit, count))
 
     @_reading
     def read_on(self, span: Span, bounds: ReadBounds = CHUNK) -> Chunk:
@@ -208,6 +245,13 @@ class LmdbStore:
         if isinstance(span, SearchSpan):
             return Chunk(*read_found(self.environment, span, *bounds))
         with self._env.begin() as txn:
-            if isinstance(span, StreamSpan):
-                return read_stream_on(self.environment, txn, span, bounds)
-            return read_log_on(self.environment, txn, span, bounds)
+            return read_on(self.environment, txn, span, bounds)
+
+    @_reading
+    def render_on(self, span: Span, bounds: ReadBounds, render: Render) -> Rendered:
+        """The same, rendered."""
+        if isinstance(span, SearchSpan):
+            records, rest = read_found(self.environment, span, *bounds)
+            return Rendered([render(records)], len(records), rest)
+        with self._env.begin() as txn:
+            return render_on(self.environment, txn, span, bounds, render)

@@ -1,8 +1,12 @@
 """What is left of a read, and how it is read on: chunk by chunk, each in a short transaction, and checked.
 
 A span names what is left by key or version, not by a transaction: a long one would stop LMDB from reusing pages.
+
+A chunk is checked in parts, and where it is wanted as it is sent, rendered in parts too. What is copied for a part is
+then still in the processor's cache, and its memory is free again for the next one.
 """
 
+from collections.abc import Callable
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -56,22 +60,78 @@ class Chunk(NamedTuple):
         return len(self.records) + (0 if self.rest is None else self.rest.remaining)
 
 
+class Rendered(NamedTuple):
+    """A chunk as it is sent: in pieces, of so many events, and what is left of the read after them."""
+
+    pieces: list[bytes]
+    event_count: int
+    rest: Span | None
+
+    def total(self) -> int:
+        """The number of events in this chunk and all that follow it."""
+        return self.event_count + (0 if self.rest is None else self.rest.remaining)
+
+
+Render = Callable[[list[bytes]], bytes]
+"""What is sent of some records, without what stands before and behind all of them."""
+
 NOTHING = Chunk([], None)
-_CHECKED_AT_ONCE: Final = 64
-"""Events of a page of the log: few enough that what is copied for their check is still in the processor's cache."""
+NOTHING_RENDERED = Rendered([], 0, None)
+_PART_EVENTS: Final = 16
 
 # Of a long stream in a whole pass, behind LMDB's iterator.
 _id_of_entry = itemgetter(slice(4, None))
 
 
-def read_stream_on(environment: Environment, txn: Any, span: StreamSpan, bounds: ReadBounds) -> Chunk:
-    """The next chunk of a read of a stream."""
+class _Parts:
+    """What is kept of a chunk while it is read: all records, or what is rendered of them."""
+
+    def __init__(self, render: Render | None) -> None:
+        self._render = render
+        self.kept: list[bytes] = []
+        self.count = 0
+        self.first = b""
+        self.last = b""
+
+    def add(self, records: list[bytes]) -> None:
+        """The next records; at least one."""
+        if not self.count:
+            self.first = records[0]
+        self.last = records[-1]
+        self.count += len(records)
+        if self._render is None:
+            self.kept += records
+        else:
+            self.kept.append(self._render(records))
+
+
+def read_on(environment: Environment, txn: Any, span: StreamSpan | LogSpan, bounds: ReadBounds) -> Chunk:
+    """The next chunk of a read."""
+    if isinstance(span, LogSpan):
+        parts = _Parts(None)
+        rest = _take_log(environment, txn, span, bounds, parts)
+        return Chunk(parts.kept, rest)
     number, stream, version, remaining = span
-    cursor = txn.cursor(environment.stream_events)
-    cursor.set_range_dup(number, layout.pack_version(version))
-    entries = islice(cursor.iternext_dup(), min(remaining, bounds.events_max))
-    keys = list(map(_id_of_entry, entries))
+    keys = _next_ids(environment, txn, span, bounds)
     return read_stream_page(environment, txn, number, stream, version, remaining, keys, bounds)
+
+
+def render_on(
+    environment: Environment, txn: Any, span: StreamSpan | LogSpan, bounds: ReadBounds, render: Render
+) -> Rendered:
+    """The same, rendered."""
+    if isinstance(span, LogSpan):
+        parts = _Parts(render)
+        rest = _take_log(environment, txn, span, bounds, parts)
+        return Rendered(parts.kept, parts.count, rest)
+    return render_stream_page(environment, txn, span, _next_ids(environment, txn, span, bounds), bounds, render)
+
+
+def _next_ids(environment: Environment, txn: Any, span: StreamSpan, bounds: ReadBounds) -> list[bytes]:
+    cursor = txn.cursor(environment.stream_events)
+    cursor.set_range_dup(span.number, layout.pack_version(span.version))
+    entries = islice(cursor.iternext_dup(), min(span.remaining, bounds.events_max))
+    return list(map(_id_of_entry, entries))
 
 
 def read_stream_page(
@@ -90,22 +150,46 @@ def read_stream_page(
     first and the last record of a page are right, and the ids between them of one stream and in order, each is.
     """
     records = load_page(environment.values_of(txn, keys, bounds.bytes_max))
-    count = len(records)
-    if count:
+    if records:
         _require_stream(stream, version, keys, records)
+    return Chunk(records, _rest_of_stream(number, stream, version, remaining, len(records)))
+
+
+def render_stream_page(
+    environment: Environment, txn: Any, span: StreamSpan, keys: list[bytes], bounds: ReadBounds, render: Render
+) -> Rendered:
+    """The same of a span, rendered: part by part, each of them checked as a page."""
+    number, stream, version, remaining = span
+    parts = _Parts(render)
+    room = bounds.bytes_max
+    cursor = txn.cursor(environment.log)
+    while parts.count < len(keys):
+        part = keys[parts.count : parts.count + _PART_EVENTS]
+        values = environment.values_at(cursor, part, room, 0 if parts.count else 1)
+        if not values:
+            break
+        room -= sum([len(value) for value in values])
+        records = load_page(values)
+        _require_stream(stream, version + parts.count, part, records)
+        parts.add(records)
+        if len(records) < len(part):
+            break
+    return Rendered(parts.kept, parts.count, _rest_of_stream(number, stream, version, remaining, parts.count))
+
+
+def _rest_of_stream(number: bytes, stream: str, version: int, remaining: int, count: int) -> StreamSpan | None:
     if remaining == count:
-        return Chunk(records, None)
+        return None
     if not count:
         raise CorruptRecord(f"the index of stream {stream} ends early; restore from a backup")
-    return Chunk(records, StreamSpan(number, stream, version + count, remaining - count))
+    return StreamSpan(number, stream, version + count, remaining - count)
 
 
-def read_log_on(environment: Environment, txn: Any, span: LogSpan, bounds: ReadBounds) -> Chunk:
-    """The next chunk of a read of the log."""
+def _take_log(environment: Environment, txn: Any, span: LogSpan, bounds: ReadBounds, parts: _Parts) -> LogSpan | None:
+    """Read the beginning of a span of the log; what is left of it."""
     cursor = txn.cursor(environment.log)
     wanted = min(span.remaining, bounds.events_max)
     bytes_max = bounds.bytes_max
-    records: list[bytes] = []
     values: list[bytes] = []
     size = 0
     is_found = cursor.set_range(span.start)
@@ -113,23 +197,25 @@ def read_log_on(environment: Environment, txn: Any, span: LogSpan, bounds: ReadB
     # Not asked for one more than wanted, the cursor stays where it is.
     for value in islice(cursor.iternext(keys=False, values=True), wanted) if is_found else ():
         size += len(value)
-        if size > bytes_max and (values or records):
+        if size > bytes_max and (values or parts.count):
             break
         values.append(value)
-        if len(values) == _CHECKED_AT_ONCE:
-            records += load_page(values)
+        if len(values) == _PART_EVENTS:
+            parts.add(load_page(values))
             values.clear()
     key = cursor.key()
     if not key:
         raise CorruptRecord("the log ends before its head says; restore from a backup")
-    records += load_page(values)
-    if not records[0].startswith(first_id.encode(), ID_AT):
+    if values:
+        parts.add(load_page(values))
+    count = parts.count
+    if not parts.first.startswith(first_id.encode(), ID_AT):
         raise CorruptRecord(f"the log has another event at {first_id}; restore from a backup")
-    if len(records) > 1 and position_of(records[-1]) - position_of(records[0]) != len(records) - 1:
+    if count > 1 and position_of(parts.last) - position_of(parts.first) != count - 1:
         raise CorruptRecord(f"the log has a gap before event {id_text(key)}; restore from a backup")
-    remaining = span.remaining - len(records)
-    start = id_after(key) if len(records) == wanted else key
-    return Chunk(records, LogSpan(start, remaining) if remaining else None)
+    remaining = span.remaining - count
+    start = id_after(key) if count == wanted else key
+    return LogSpan(start, remaining) if remaining else None
 
 
 def _require_stream(stream: str, version: int, keys: list[bytes], records: list[bytes]) -> None:

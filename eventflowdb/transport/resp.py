@@ -44,6 +44,7 @@ class RespProtocol(LineReceiver):
         else:
             # uvloop's write sends at once itself; without the call between.
             self.send = transport.write  # type: ignore[method-assign]
+            self.send_all = transport.writeSequence  # type: ignore[method-assign]
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
         if self._direct is not None:
@@ -86,7 +87,7 @@ class RespProtocol(LineReceiver):
             # It refers to the conversation, which refers to this connection.
             del self.dataReceived
         if self._direct is None:
-            del self.send
+            del self.send, self.send_all
         self._connections.dismiss(self)
         for waiter in self._lost_waiters:
             waiter.callback(None)
@@ -137,6 +138,10 @@ class RespProtocol(LineReceiver):
             if sent:
                 data = data[sent:]
         self.transport.write(data)
+
+    def send_all(self, pieces: list[bytes]) -> None:
+        """Send the pieces of a long reply."""
+        self.send(b"".join(pieces))
 
     def pause_reading(self) -> None:
         """Take nothing from the socket."""

@@ -74,8 +74,9 @@ class UvloopConnection(asyncio.Protocol):
         self._transport: Any = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX, low=0)  # type: ignore[attr-defined]
         self._protocol: RespProtocol = self._factory.buildProtocol(self.getPeer())
-        # The loop's own method spares every reply a call; it drops what is written to a connection that was aborted.
+        # The loop's own methods spare every reply a call; they drop what is written to a connection that was aborted.
         self.write = transport.write  # type: ignore[attr-defined, method-assign]
+        self.writeSequence = transport.writelines  # type: ignore[attr-defined, method-assign]
         self._protocol.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted has not typed it
         # The same for what comes: the loop looks the method up when it is told the protocol.
         self.data_received = self._protocol.dataReceived  # type: ignore[method-assign]
@@ -102,8 +103,8 @@ class UvloopConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        # Both lead back to this object.
-        del self.write, self.data_received
+        # All lead back to this object.
+        del self.write, self.writeSequence, self.data_received
         self._protocol.connectionLost(connectionDone if exc is None else Failure(ConnectionLost(str(exc))))
 
     # What the RespProtocol calls.
@@ -112,6 +113,11 @@ class UvloopConnection(asyncio.Protocol):
         """Send bytes, now if the socket takes them."""
         if not self._transport.is_closing():
             self._transport.write(data)
+
+    def writeSequence(self, pieces: list[bytes]) -> None:  # noqa: N802 - ITransport's name
+        """Send pieces of data, with one system call if the socket takes them."""
+        if not self._transport.is_closing():
+            self._transport.writelines(pieces)
 
     def loseConnection(self) -> None:  # noqa: N802 - ITransport's name
         """Close when everything written is out."""

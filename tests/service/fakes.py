@@ -135,6 +135,10 @@ class FakeLine:
         self.sends.append(data)
         self.on_send()
 
+    def send_all(self, pieces: list[bytes]) -> None:
+        """Keep them as one."""
+        self.send(b"".join(pieces))
+
     def pause_reading(self) -> None:
         """Only a line that is read can be paused."""
         assert self.end is None

@@ -4,7 +4,7 @@ import json
 
 from eventflowdb.limits import ALONE_SECONDS_MIN, INLINE_READ_EVENTS_MAX
 
-from .fakes import PING, STREAM, Connection, SteppedServer, add, request
+from .fakes import PING, STREAM, Connection, SteppedServer, add, get, read_replies, request
 
 EVENTS = INLINE_READ_EVENTS_MAX + 1
 PAGE = request("GETALL", json.dumps({"limit": EVENTS}))
@@ -52,3 +52,25 @@ def test_of_a_pipeline_one_page_is_read_at_once(server: SteppedServer, connectio
     assert connection.take().count(b"*%d\r\n" % EVENTS) == 1
     server.finish()
     assert connection.take().count(b"*%d\r\n" % EVENTS) == 2
+
+
+def test_a_page_in_pieces_is_one_reply_among_others(server: SteppedServer, connection: Connection) -> None:
+    records = server.hold(STREAM, EVENTS)
+    connection.send(PING)
+    server.clock.advance(2 * ALONE_SECONDS_MIN)
+    connection.send(PING, PAGE, PING, get(STREAM, limit=EVENTS), PING)
+    server.finish()
+    assert read_replies(connection.take()) == ["PONG", "PONG", records, "PONG", records, "PONG"]
+
+
+def test_a_page_behind_an_append_waits_for_it(server: SteppedServer, connection: Connection) -> None:
+    records = server.hold(STREAM, EVENTS)
+    connection.send(PING)
+    connection.take()
+    server.clock.advance(2 * ALONE_SECONDS_MIN)
+    connection.send(add(STREAM, EVENTS, "a"), get(STREAM, limit=EVENTS + 1), PING)
+    server.finish()
+    added, page, pong = read_replies(connection.take())
+    assert isinstance(added, list)
+    assert page == [*records, *added]
+    assert pong == "PONG"

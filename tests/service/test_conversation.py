@@ -11,6 +11,7 @@ import pytest
 
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.limits import (
+    ALONE_SECONDS_MIN,
     CHUNK_BYTES_MAX,
     CONNECTION_APPEND_BYTES_MAX,
     CONNECTION_APPENDS_MAX,
@@ -314,6 +315,19 @@ def test_what_follows_the_beginning_of_a_long_reply_counts_as_untaken(patient: S
     connection.send(get(STREAM))
     patient.read()
     assert patient.budget.used_bytes == len(connection.take()) > 100_000
+
+
+def test_a_page_in_pieces_counts_as_untaken(patient: SteppedServer) -> None:
+    patient.hold(STREAM, MANY, "x" * 1_000)
+    connection = patient.connect()
+    connection.send(PING)
+    connection.take()
+    patient.clock.advance(2 * ALONE_SECONDS_MIN)
+    connection.conversation.unwritable()
+    connection.send(get(STREAM, limit=MANY))
+    assert patient.budget.used_bytes == len(connection.take()) > MANY * 1_000
+    connection.conversation.writable()
+    assert patient.budget.used_bytes == 0
 
 
 def test_those_who_take_nothing_cannot_use_up_the_budget(patient: SteppedServer) -> None:

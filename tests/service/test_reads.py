@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -19,9 +19,10 @@ from eventflowdb.limits import (
     INLINE_READ_PAUSE_TIMES,
     INLINE_READ_SECONDS_MAX,
 )
-from eventflowdb.service.reads import Reads, disk_faults
+from eventflowdb.service.reads import Answer, Reads, disk_faults
 from eventflowdb.storage.lmdb_store import LmdbStore
-from eventflowdb.storage.spans import CHUNK, Chunk, ReadBounds, Span
+from eventflowdb.storage.spans import CHUNK, Chunk, ReadBounds, Render, Rendered, Span
+from eventflowdb.wire.replies import array_items
 
 from .fakes import OTHER, STREAM, SteppedPool, SteppedReactor, hold
 
@@ -54,9 +55,19 @@ class SlowStore:
         self._take_time()
         return self.real.open_log(start, limit, bounds)
 
-    def read_on(self, span: Span, bounds: ReadBounds = CHUNK) -> Chunk:
+    def render_stream(
+        self, stream: str, version: int, limit: int | None, bounds: ReadBounds, render: Render
+    ) -> Rendered:
         self._take_time()
-        return self.real.read_on(span, bounds)
+        return self.real.render_stream(stream, version, limit, bounds, render)
+
+    def render_log(self, start: bytes, limit: int, bounds: ReadBounds, render: Render) -> Rendered:
+        self._take_time()
+        return self.real.render_log(start, limit, bounds, render)
+
+    def render_on(self, span: Span, bounds: ReadBounds, render: Render) -> Rendered:
+        self._take_time()
+        return self.real.render_on(span, bounds, render)
 
     def _take_time(self) -> None:
         self.clock.advance(self.read_seconds)
@@ -99,20 +110,33 @@ def paging(reads: Reads) -> Reads:
     return reads
 
 
-def here(read: "Chunk | Deferred[Chunk]") -> Chunk:
+Opened = TypeVar("Opened", Chunk, Rendered, Answer)
+
+
+def here(read: "Opened | Deferred[Opened]") -> Opened:
     """What was read on the reactor's thread."""
-    assert isinstance(read, Chunk)
+    assert not isinstance(read, Deferred)
     return read
 
 
-def elsewhere(read: "Chunk | Deferred[Chunk]", pool: SteppedPool) -> Chunk:
+def elsewhere(read: "Opened | Deferred[Opened]", pool: SteppedPool) -> Opened:
     """What is read by a thread."""
     assert isinstance(read, Deferred)
-    chunks: list[Chunk] = []
+    chunks: list[Opened] = []
     read.addCallback(chunks.append)
     assert not chunks
     pool.step()
     return chunks[0]
+
+
+def sent(answer: Answer) -> bytes:
+    """What of an answer is sent, without what stands before and behind its events."""
+    return array_items(answer.records) if isinstance(answer, Chunk) else b"".join(answer.pieces)
+
+
+def is_end(answer: Answer, records: list[bytes]) -> bool:
+    """Whether just these events are in it, and none are left."""
+    return answer.rest is None and answer.total() == len(records) and sent(answer) == array_items(records)
 
 
 def test_a_small_read_runs_on_the_reactor_thread(reads: Reads, store: SlowStore) -> None:
@@ -150,7 +174,7 @@ def test_a_read_without_a_limit_begins_small_and_goes_on_by_threads(
     chunk = here(reads.open_stream(STREAM, 0, None))
     assert chunk.records == records[:INLINE_READ_EVENTS_MAX]
     assert chunk.rest is not None
-    assert elsewhere(reads.read_on(chunk.rest), pool) == (records[INLINE_READ_EVENTS_MAX:], None)
+    assert is_end(elsewhere(reads.render_on(chunk.rest), pool), records[INLINE_READ_EVENTS_MAX:])
 
 
 def test_few_but_large_events_are_not_all_read_on_the_reactor_thread(reads: Reads, store: SlowStore) -> None:
@@ -240,32 +264,34 @@ def test_faults_of_a_read_come_out(reads: Reads, store: SlowStore) -> None:
 # Pages.
 
 
-def page_of_log(reads: Reads, limit: int) -> "Chunk | Deferred[Chunk]":
+def page_of_log(reads: Reads, limit: int) -> "Answer | Deferred[Answer]":
     """So many events of the log, which a client has asked for."""
-    return reads.open_log(BEGINNING, limit, is_asked=True)
+    return reads.answer_log(BEGINNING, limit)
 
 
 def test_a_page_is_read_on_the_reactor_thread(paging: Reads, store: SlowStore, reactor: SteppedReactor) -> None:
     records = hold(store.real, STREAM, CHUNK_EVENTS_MAX)
-    assert here(page_of_log(paging, CHUNK_EVENTS_MAX)) == (records, None)
+    assert is_end(here(page_of_log(paging, CHUNK_EVENTS_MAX)), records)
     reactor.turn()
-    assert here(paging.open_stream(STREAM, 0, CHUNK_EVENTS_MAX, is_asked=True)) == (records, None)
+    assert is_end(here(paging.answer_stream(STREAM, 0, CHUNK_EVENTS_MAX)), records)
     reactor.turn()
-    assert here(page_of_log(paging, INLINE_READ_EVENTS_MAX + 1)).records == records[: INLINE_READ_EVENTS_MAX + 1]
+    assert sent(here(page_of_log(paging, INLINE_READ_EVENTS_MAX + 1))) == array_items(
+        records[: INLINE_READ_EVENTS_MAX + 1]
+    )
 
 
 def test_a_page_is_no_more_than_a_chunk(paging: Reads, store: SlowStore, pool: SteppedPool) -> None:
     records = hold(store.real, STREAM, CHUNK_EVENTS_MAX + 1)
     page = here(page_of_log(paging, CHUNK_EVENTS_MAX + 1))
-    assert page.records == records[:CHUNK_EVENTS_MAX]
+    assert sent(page) == array_items(records[:CHUNK_EVENTS_MAX])
     assert page.rest is not None
-    assert elsewhere(paging.read_on(page.rest), pool) == (records[CHUNK_EVENTS_MAX:], None)
+    assert is_end(elsewhere(paging.render_on(page.rest), pool), records[CHUNK_EVENTS_MAX:])
 
 
 def test_large_events_end_a_page_early(paging: Reads, store: SlowStore) -> None:
     hold(store.real, STREAM, 200, "x" * (CHUNK_BYTES_MAX // 100))
     page = here(page_of_log(paging, 200))
-    assert CHUNK_BYTES_MAX // 2 < sum(map(len, page.records)) <= CHUNK_BYTES_MAX
+    assert CHUNK_BYTES_MAX // 2 < len(sent(page)) <= CHUNK_BYTES_MAX
     assert page.total() == 200
 
 
@@ -276,7 +302,7 @@ def test_one_page_a_turn_is_read_here(
     for _ in range(2):
         here(page_of_log(paging, 100))
         assert elsewhere(page_of_log(paging, 100), pool).total() == 100
-        assert elsewhere(paging.open_stream(STREAM, 0, 100, is_asked=True), pool).total() == 100
+        assert elsewhere(paging.answer_stream(STREAM, 0, 100), pool).total() == 100
         here(page_of_log(paging, 10))
         reactor.turn()
 
@@ -286,20 +312,20 @@ def test_a_page_that_meets_the_disk_goes_on_on_a_thread_and_the_next_ones_begin_
 ) -> None:
     records = hold(store.real, STREAM, 200)
     store.read_seconds, store.read_faults = 0.001, 1
-    assert elsewhere(page_of_log(paging, 200), pool) == (records, None)
+    assert is_end(elsewhere(page_of_log(paging, 200), pool), records)
     store.read_seconds = store.read_faults = 0
     reactor.turn()
     assert elsewhere(page_of_log(paging, 200), pool).total() == 200
     # Small reads are not concerned.
     here(page_of_log(paging, 10))
     clock.advance(INLINE_READ_PAUSE_TIMES * 0.001)
-    assert here(page_of_log(paging, 200)) == (records, None)
+    assert is_end(here(page_of_log(paging, 200)), records)
 
 
 def test_faults_of_the_past_are_not_held_against_a_page(paging: Reads, store: SlowStore) -> None:
     records = hold(store.real, STREAM, 100)
     store.faults = 7
-    assert here(page_of_log(paging, 100)) == (records, None)
+    assert is_end(here(page_of_log(paging, 100)), records)
 
 
 def test_while_small_reads_meet_the_disk_pages_are_read_on_threads(
@@ -317,7 +343,7 @@ def test_a_page_that_goes_on_on_a_thread_is_no_more_than_a_chunk(
     records = hold(store.real, STREAM, CHUNK_EVENTS_MAX + 1)
     store.read_faults = 1
     page = elsewhere(page_of_log(paging, CHUNK_EVENTS_MAX + 1), pool)
-    assert page.records == records[:CHUNK_EVENTS_MAX]
+    assert sent(page) == array_items(records[:CHUNK_EVENTS_MAX])
     assert page.total() == CHUNK_EVENTS_MAX + 1
 
 
@@ -327,9 +353,9 @@ def test_a_page_whose_last_step_meets_the_disk_is_noticed_too(
 ) -> None:
     records = hold(store.real, STREAM, events)
     store.read_seconds, store.faults_at = 0.001, (events - 1) // INLINE_READ_EVENTS_MAX
-    assert here(page_of_log(paging, 1000)) == (records, None)
+    assert is_end(here(page_of_log(paging, 1000)), records)
     reactor.turn()
-    assert elsewhere(page_of_log(paging, 1000), pool) == (records, None)
+    assert is_end(elsewhere(page_of_log(paging, 1000), pool), records)
 
 
 def test_faults_of_a_page_are_not_held_against_a_small_read(paging: Reads, store: SlowStore, pool: SteppedPool) -> None:
@@ -344,7 +370,7 @@ def test_faults_of_a_page_are_not_held_against_a_small_read(paging: Reads, store
 def test_a_page_of_very_large_events_is_one_of_them(paging: Reads, store: SlowStore, reactor: SteppedReactor) -> None:
     records = hold(store.real, STREAM, 3, "x" * 2 * CHUNK_BYTES_MAX)
     page = here(page_of_log(paging, 100))
-    assert page.records == records[:1]
+    assert sent(page) == array_items(records[:1])
     assert page.total() == 3
 
 
@@ -353,10 +379,10 @@ def test_damage_in_a_later_step_is_told_like_any_other(
 ) -> None:
     hold(store.real, STREAM, 100)
 
-    def read_on(span: Span, bounds: ReadBounds) -> Chunk:
+    def render_on(span: Span, bounds: ReadBounds, render: Render) -> Rendered:
         raise CorruptRecord("damaged")
 
-    monkeypatch.setattr(store, "read_on", read_on)
+    monkeypatch.setattr(store, "render_on", render_on)
     with pytest.raises(CorruptRecord):
         page_of_log(paging, 100)
 

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventflowdb.commands.shapes import StreamRead
-from eventflowdb.limits import RECENT_REPLIES_BYTES_MAX
+from eventflowdb.limits import ALONE_SECONDS_MIN, RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.recent import AskedBefore, RecentReplies
 
-from .fakes import MIB, OTHER, STREAM, Connection, SteppedServer, get, read_replies, request, stepped_server
+from .fakes import MIB, OTHER, PING, STREAM, Connection, SteppedServer, get, read_replies, request, stepped_server
 
 LIMITS = [None, 1, 2, 3, 10]
 
@@ -75,6 +75,20 @@ def test_a_stream_read_again_is_not_read_from_the_log(
     assert ask(connection, STREAM, 10, version) == records
     connection.send(get(STREAM, version=version, limit=2))
     assert connection.take().startswith(b"-CORRUPT ")
+
+
+def test_a_page_of_a_stream_read_again_is_not_read_from_the_log(server: SteppedServer, connection: Connection) -> None:
+    records = server.hold(STREAM, 200)
+    connection.send(PING)
+    connection.take()
+    for _ in range(2):
+        # Who is alone has a page read at once, one a turn.
+        server.clock.advance(2 * ALONE_SECONDS_MIN)
+        assert ask(connection, STREAM, 1000) == records
+        server.finish()
+    with server.store.environment.env.begin(write=True) as txn:
+        txn.drop(server.store.environment.log, delete=False)
+    assert ask(connection, STREAM, 1000) == records
 
 
 def test_a_stream_read_once_is_not_kept(server: SteppedServer, connection: Connection) -> None:

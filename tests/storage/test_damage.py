@@ -9,7 +9,7 @@ from eventflowdb.events import NewEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import DATA_FILE, id_text
 from eventflowdb.storage.lmdb_store import LmdbStore
-from eventflowdb.storage.spans import CHUNK, ReadBounds
+from eventflowdb.storage.spans import CHUNK, LogSpan, ReadBounds
 
 from .samples import (
     ALL,
@@ -225,6 +225,9 @@ def test_errors_of_lmdb_come_out_as_failures_of_the_storage(store: LmdbStore) ->
         store.head,
         lambda: store.open_log(FIRST, ALL),
         lambda: store.open_stream(STREAM, 0, None),
+        lambda: store.render_log(FIRST, ALL, CHUNK, b"".join),
+        lambda: store.render_stream(STREAM, 0, None, CHUNK, b"".join),
+        lambda: store.render_on(LogSpan(FIRST, 1), CHUNK, b"".join),
     ):
         with pytest.raises(StorageFailed, match=r"the storage failed: .*MDB_READERS_FULL"):
             read()
