@@ -51,6 +51,7 @@ def test_the_python_example_runs(start_server: StartServer, installation: Instal
         timeout=60,
     )
     assert done.stdout.splitlines() == ["the stream holds 1 event", '0 AccountOpened {"owner": "Grace"}'], done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_it_has_the_two_commands() -> None:
