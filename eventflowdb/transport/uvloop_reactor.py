@@ -19,6 +19,12 @@ class UvloopReactor(AsyncioSelectorReactor):
         """Overridden: see the class. They keep their order."""
         self._asyncioEventloop.call_soon_threadsafe(self._call, f, args, kwargs)
 
+    def stop(self) -> None:
+        """Overridden: a second signal, or a SHUTDOWN beside one, asks for what is under way already."""
+        if self._stopped and self._startedBefore:
+            return
+        super().stop()  # type: ignore[no-untyped-call]  # Twisted has not typed it
+
     def _call(self, call: Callable[..., Any], args: Sequence[object], kwargs: Mapping[str, Any]) -> None:
         try:
             call(*args, **kwargs)

@@ -90,6 +90,17 @@ def test_interrupt_from_the_keyboard_stops_it_as_well(server: Server) -> None:
     assert "EventflowDB has stopped" in server.output
 
 
+def test_a_second_signal_on_the_way_changes_nothing(server: Server) -> None:
+    with server.connect() as connection:
+        assert connection.call("PING") == "PONG"
+        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGINT)
+        server.process.send_signal(signal.SIGTERM)
+    assert server.wait() in (-signal.SIGTERM, -signal.SIGINT)
+    assert "EventflowDB has stopped" in server.output
+    assert "Traceback" not in server.output
+
+
 def test_client_that_does_not_read_cannot_hold_up_the_end(server: Server) -> None:
     stream = str(uuid.uuid4())
     with server.connect() as connection, server.connect() as reader:
