@@ -223,3 +223,6 @@ CORE_STOP_SECONDS_MAX = 1.5
 """So long the core waits at the end for the fronts to let go."""
 CHILDREN_STOP_SECONDS_MAX = 1.8
 """So long the supervisor waits at the end before it kills."""
+
+REFUSED_LOGINS_LOG_SECONDS = 10
+"""So long after a line in the log about a refused login there is no other."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from eventflowdb import __version__
 from eventflowdb.errors import CommandRefused, EventflowError, NotAuthenticated, WrongPassword
-from eventflowdb.service.access import DEFAULT_USER, Access
+from eventflowdb.service.access import DEFAULT_USER, Access, RefusedLogins
 from eventflowdb.service.client_filters import ClientFilter, kill_filter, list_filter
 from eventflowdb.service.clients import Clients
 from eventflowdb.service.reply import Reply
@@ -33,6 +33,7 @@ class Handshake:
         self._access = access
         self._clients = clients
         self._seconds = seconds
+        self._refused_logins = RefusedLogins(seconds)
         self._subcommands: dict[str, tuple[int, int, Callable[[Session, Words], Value]]] = {
             "id": (2, 2, lambda session, words: session.id),
             "getname": (2, 2, lambda session, words: session.name or None),
@@ -58,9 +59,9 @@ class Handshake:
     def auth(self, session: Session, words: Words) -> Reply:
         """AUTH: also again on a connection that is authenticated, as pools do."""
         if len(words) == 3:
-            self._authenticate(words[1], words[2])
+            self._authenticate(session, words[1], words[2])
         else:
-            self._access.authenticate(DEFAULT_USER, words[1])
+            self._check(session, DEFAULT_USER, words[1])
         session.authenticate()
         return replies.OK
 
@@ -92,7 +93,7 @@ class Handshake:
             protocol = _read_protocol(words[1])
             credentials, name = _read_hello_options(words[2:])
         if credentials is not None:
-            self._authenticate(*credentials)
+            self._authenticate(session, *credentials)
             session.authenticate()
         if not session.is_authenticated:
             raise NotAuthenticated(
@@ -115,12 +116,19 @@ class Handshake:
         }
         return encode(facts, protocol)
 
-    def _authenticate(self, user: bytes, password: bytes) -> None:
+    def _authenticate(self, session: Session, user: bytes, password: bytes) -> None:
         """By user and password: where none is set any will do, as in Redis; a password alone is refused there."""
         if self._access.needs_password:
-            self._access.authenticate(user, password)
+            self._check(session, user, password)
         elif user != DEFAULT_USER:
             raise WrongPassword("invalid username-password pair or user is disabled.")
+
+    def _check(self, session: Session, user: bytes, password: bytes) -> None:
+        try:
+            self._access.authenticate(user, password)
+        except WrongPassword:
+            self._refused_logins.note(session.address)
+            raise
 
     def client(self, session: Session, words: Words) -> Reply:
         """CLIENT subcommand ..."""
