@@ -31,7 +31,7 @@ from eventflowdb.service.reply import BlockedReply, LongReply, PendingReply, Rep
 from eventflowdb.service.session import Muting, Session
 from eventflowdb.storage.spans import Rendered, Span
 from eventflowdb.wire import replies
-from eventflowdb.wire.requests import DroppedRequest, ProtocolError, Request, RequestParser
+from eventflowdb.wire.requests import DroppedRequest, ForeignProtocol, ProtocolError, Request, RequestParser
 
 
 class Line(Protocol):
@@ -309,6 +309,12 @@ class Conversation:
             try:
                 request = self._next or self._parser.next_request()
             except ProtocolError as error:
+                if isinstance(error, ForeignProtocol):
+                    self._log.warn(
+                        "{peer} sent HTTP, maybe a web page in somebody's browser that tries to run commands here; the "
+                        "connection is closed",
+                        peer=self._session.address,
+                    )
                 self._answer(replies.error_line(f"ERR Protocol error: {error}"))
                 self._stage = _Stage.ENDING_WITH_ERROR
                 return

@@ -35,6 +35,10 @@ class ProtocolError(Exception):
     """The bytes are not RESP; nothing after them can be understood. `str()` is Redis's sentence."""
 
 
+class ForeignProtocol(ProtocolError):
+    """The bytes are HTTP: most likely a browser's, which a page has sent here to have commands carried out."""
+
+
 class DroppedRequest(NamedTuple):
     """A well-framed request whose words were not kept, and why it is refused."""
 
@@ -316,9 +320,23 @@ class RequestParser:
         line = self._buffer[self._offset : end]
         self._offset = end + 1
         try:
-            return split_words(line)
+            words = split_words(line)
         except UnbalancedQuotes as error:
             raise ProtocolError("unbalanced quotes in request") from error
+        if _is_http(words):
+            raise ForeignProtocol("this is HTTP; the server speaks the Redis protocol, and runs nothing that comes so")
+        return words
+
+
+def _is_http(words: list[bytes]) -> bool:
+    """Whether a line is the first one of an HTTP request, or the header that each of them has.
+
+    Any page may have a browser send text to any port of its machine. The lines before that text must end the
+    connection, or it would be carried out as commands.
+    """
+    if not words:
+        return False
+    return words[0].lower() in (b"post", b"host:") or (len(words) == 3 and words[2].startswith(b"HTTP/"))
 
 
 def _bulk_header(length: int) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs
 
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.limits import (
@@ -18,6 +19,7 @@ from eventflowdb.limits import (
     CONNECTION_REPLY_BYTES_MAX,
     INLINE_READ_EVENTS_MAX,
 )
+from eventflowdb.service.reply import LongReply
 
 from .fakes import (
     MIB,
@@ -437,6 +439,16 @@ def test_a_long_reply_waits_for_a_client_that_is_behind(server: SteppedServer, c
     assert len(read_replies(taken)[0]) == 50
 
 
+def test_what_is_sent_of_a_long_reply_is_not_kept(server: SteppedServer, connection: Connection) -> None:
+    long_log(server, 3)
+    connection.send(get(STREAM))
+    reply = connection.conversation._reading
+    assert isinstance(reply, LongReply)
+    assert reply.rest is not None
+    assert reply.pieces == []
+    server.read()
+
+
 def test_a_chunk_that_is_being_read_is_not_asked_for_twice(server: SteppedServer, connection: Connection) -> None:
     long_log(server, 3)
     connection.send(get(STREAM))
@@ -823,3 +835,13 @@ def test_a_read_that_waits_is_weighed_too(server: SteppedServer, connection: Con
     server.commit()
     assert codes(connection.take()) == ["list", "INVALIDARG"]
     assert server.budget.used_bytes == 0
+
+
+def test_what_a_browser_sends_is_not_carried_out_and_is_logged(connection: Connection) -> None:
+    page = b"POST / HTTP/1.1\r\nHost: 127.0.0.1:6543\r\nContent-Type: text/plain\r\n\r\nSHUTDOWN\r\n"
+    connection.send(PING)
+    with capturedLogs() as logged:
+        connection.send(page)
+    assert connection.take().startswith(PONG + b"-ERR Protocol error: this is HTTP;")
+    assert connection.line.end == "close_after_error"
+    assert [event["peer"] for event in logged] == ["peer:1"]

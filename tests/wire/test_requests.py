@@ -11,6 +11,8 @@ from .samples import LIMITS, SMALL_LIMITS, UNHURRIED, Outcome, array, byte_by_by
 
 ALL_BYTES = bytes(range(256))
 
+HTTP = "protocol error: this is HTTP; the server speaks the Redis protocol, and runs nothing that comes so"
+
 COMPLETE: list[tuple[bytes, list[Outcome]]] = [
     (b"", []),
     # Arrays of bulk strings.
@@ -102,6 +104,12 @@ REFUSED: list[tuple[bytes, list[Outcome]]] = [
     (b'PING "a\r\n', ["protocol error: unbalanced quotes in request"]),
     (b"PING 'a'b\r\n", ["protocol error: unbalanced quotes in request"]),
     (array(b"a") + b'"\n' + array(b"b"), [[b"a"], "protocol error: unbalanced quotes in request"]),
+    # HTTP.
+    (b"POST / HTTP/1.1\r\nPING\r\n", [HTTP]),
+    (b"GET /x HTTP/1.0\r\nPING\r\n", [HTTP]),
+    (b"OPTIONS * HTTP/1.1\r\n", [HTTP]),
+    (b"PING\r\nhost: 127.0.0.1:6543\r\nPING\r\n", [[b"PING"], HTTP]),
+    (b"Post\n", [HTTP]),
 ]
 REQUESTS = [*COMPLETE, *UNFINISHED, *REFUSED]
 
