@@ -3,7 +3,7 @@
 Theory of operation. Requests are taken from the parser one by one, only when they may run: appends run together
 (up to a bound), a read waits until every append before it is answered, and while a long reply goes out nothing
 is taken. What cannot be taken stays in the parser, and the connection is not read. Replies that are not settled
-yet keep their place in a queue; everything settled at its front leaves in one write.
+yet keep their place in a queue; everything settled at its front leaves in one write, but long replies, in pieces.
 
 Most requests come alone, to a connection on which nothing is under way. These take a straight road (`_is_straight`): no
 queue, no parser that keeps anything, one write. Whatever is not so plain leaves it for the general one (`_advance`),
@@ -457,10 +457,10 @@ class Conversation:
             if not isinstance(reply, bytes) and reply.is_muted:
                 continue
             if isinstance(value, LongReply):
+                # It is a read, and nothing behind it has run.
                 self._begin_long(value)
-                ready = self._ready
-            else:
-                ready.append(value)
+                return
+            ready.append(value)
 
     def _send_ready(self) -> None:
         ready = self._ready

@@ -2,8 +2,8 @@
 
 A span names what is left by key or version, not by a transaction: a long one would stop LMDB from reusing pages.
 
-A chunk is checked in parts, and where it is wanted as it is sent, rendered in parts too. What is copied for a part is
-then still in the processor's cache, and its memory is free again for the next one.
+A chunk of the log is checked in parts, and where it is wanted as it is sent, rendered in parts too; so are those of a
+stream. What is copied for a part is then still in the processor's cache, and its memory is free again for the next one.
 """
 
 from collections.abc import Callable

@@ -7,6 +7,7 @@ libuv does both in C. The protocol is the same class: UvloopConnection is to it 
 import asyncio
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -63,6 +64,9 @@ class UvloopPort:
 class UvloopConnection(asyncio.Protocol):
     """One connection: asyncio's protocol to the loop, Twisted's transport to the RespProtocol."""
 
+    writeSequence: Callable[[list[bytes]], None]  # noqa: N815 - ITransport's name
+    """Sends pieces of data, with one system call if the socket takes them; there while the connection is."""
+
     def __init__(self, factory: RespFactory) -> None:
         self._factory = factory
         self._producer: IPushProducer | None = None
@@ -76,7 +80,7 @@ class UvloopConnection(asyncio.Protocol):
         self._protocol: RespProtocol = self._factory.buildProtocol(self.getPeer())
         # The loop's own methods spare every reply a call; they drop what is written to a connection that was aborted.
         self.write = transport.write  # type: ignore[attr-defined, method-assign]
-        self.writeSequence = transport.writelines  # type: ignore[attr-defined, method-assign]
+        self.writeSequence = transport.writelines  # type: ignore[attr-defined]
         self._protocol.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted has not typed it
         # The same for what comes: the loop looks the method up when it is told the protocol.
         self.data_received = self._protocol.dataReceived  # type: ignore[method-assign]
@@ -113,11 +117,6 @@ class UvloopConnection(asyncio.Protocol):
         """Send bytes, now if the socket takes them."""
         if not self._transport.is_closing():
             self._transport.write(data)
-
-    def writeSequence(self, pieces: list[bytes]) -> None:  # noqa: N802 - ITransport's name
-        """Send pieces of data, with one system call if the socket takes them."""
-        if not self._transport.is_closing():
-            self._transport.writelines(pieces)
 
     def loseConnection(self) -> None:  # noqa: N802 - ITransport's name
         """Close when everything written is out."""

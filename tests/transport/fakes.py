@@ -29,8 +29,14 @@ class NotedTransport(StringTransport):
 
     def __init__(self, protocol: RespProtocol) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.sequences: list[list[bytes]] = []
+        """What was written in pieces."""
         self.protocol: Any = protocol
         protocol.makeConnection(self)  # type: ignore[no-untyped-call]
+
+    def writeSequence(self, pieces: list[bytes]) -> None:  # noqa: N802
+        self.sequences.append(pieces)
+        super().writeSequence(pieces)  # type: ignore[no-untyped-call]
 
     def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
         self.is_no_delay = enabled

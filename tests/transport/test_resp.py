@@ -45,6 +45,16 @@ def test_a_line_longer_than_twisted_takes_is_no_matter(bench: Bench) -> None:
     assert transport.take() == b"$40001\r\n" + b"x" * 40_001 + b"\r\n"
 
 
+def test_a_long_reply_leaves_in_pieces_between_its_neighbours(bench: Bench) -> None:
+    records = bench.server.hold(STREAM, 100)
+    transport = bench.connect()
+    transport.protocol.dataReceived(PING + get(STREAM, limit=100) + PING)
+    bench.server.finish()
+    assert read_replies(transport.take()) == ["PONG", records, "PONG"]
+    assert len(transport.sequences) == 1
+    assert len(transport.sequences[0]) > 4
+
+
 # Too many clients.
 
 
