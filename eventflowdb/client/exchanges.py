@@ -122,6 +122,7 @@ def add(
     checkpoint: Checkpoint | None = None,
 ) -> Exchange[list[RecordedEvent]]:
     """Events to be stored together at the end of a stream that is as expected."""
+    _require_text(events, "")
     given_id = _request_id(request_id)
     argument = _Add(str(stream), version, events, unless, given_id, checkpoint)
     return Exchange((b"ADD", encoded(argument)), decoding.events, is_append=True, request_id=given_id)
@@ -135,6 +136,8 @@ def add_many(
     checkpoint: Checkpoint | None = None,
 ) -> Exchange[list[RecordedEvent]]:
     """Events to be stored together at the ends of several streams, each as expected."""
+    for index, append in enumerate(appends):
+        _require_text(append.events, f"appends[{index}].")
     given_id = _request_id(request_id)
     argument = _AddMany(appends, unless, given_id, checkpoint)
     return Exchange((b"ADDMANY", encoded(argument)), decoding.events, is_append=True, request_id=given_id)
@@ -224,6 +227,15 @@ def check_follow_wait(wait_ms: int) -> None:
     """Refuse to follow without waiting: that would ask without pause."""
     if wait_ms < 1:
         raise InvalidArgument(f"wait_ms: expected at least 1 to follow the log, got {wait_ms}")
+
+
+def _require_text(events: Sequence[NewEvent], path: str) -> None:
+    """Refuse bytes, such as a JSON library may give: they would be stored in base64, and nobody told."""
+    for index, event in enumerate(events):
+        for name, text in (("type", event.type), ("data", event.data), ("metadata", event.metadata)):
+            if isinstance(text, (bytes, bytearray, memoryview)):
+                kind = type(text).__name__
+                raise InvalidArgument(f"{path}events[{index}].{name}: expected a string, got {kind}; decode it")
 
 
 def _request_id(given: RequestId) -> str | None:

@@ -1,6 +1,7 @@
 """Each command sends the bytes that the contract says, and reads its reply into typed values."""
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -229,3 +230,15 @@ def test_an_event_comes_back_character_for_character() -> None:
     data = "".join(map(chr, [*range(0x300), 0x2028, 0xFFFF, 0x10FFFF])) * 100
     event = msgspec.structs.replace(EVENT, data=data, metadata=data[::-1])
     assert exchanges.get(STREAM).decode([msgspec.json.encode(event)]) == [event]
+
+
+@pytest.mark.parametrize("field", ["type", "data", "metadata"])
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_are_refused_not_stored_as_something_else(field: str, kind: type) -> None:
+    given: dict[str, Any] = {"type": "tested", "data": "", field: kind(b"text")}
+    events = [NewEvent(type="tested", data=""), NewEvent(**given)]
+    said = rf"events\[1\]\.{field}: expected a string, got {kind.__name__}; decode it$"
+    with pytest.raises(InvalidArgument, match=f"^{said}"):
+        exchanges.add(STREAM, 0, events)
+    with pytest.raises(InvalidArgument, match=rf"^appends\[1\]\.{said}"):
+        exchanges.add_many([StreamAppend(STREAM, 0), StreamAppend(STREAM, 0, events)])
