@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from eventflowdb.limits import INTEGER_MAX, KIB
+from eventflowdb.limits import CONSUMER_TIMEOUT_MS_MAX, INTEGER_MAX, KIB, RETRY_MS_MAX, TRIES_MAX, WAIT_MS_MAX
 
 _EXPLAINED_BYTES_MAX = 256 * KIB
 """Looking twice at a longer text would keep everybody else waiting."""
@@ -39,15 +39,52 @@ _TYPE_WORDS = {
 }
 
 
+_RANGES = {
+    "delay_ms": (0, RETRY_MS_MAX),
+    "retry_ms": (0, RETRY_MS_MAX),
+    "timeout_ms": (1, CONSUMER_TIMEOUT_MS_MAX),
+    "tries_max": (0, TRIES_MAX),
+    "wait_ms": (0, WAIT_MS_MAX),
+}
+"""Of fields whose bounds are looked at when msgspec has found no fault with them."""
+
+
 class _Object(list[tuple[str, Any]]):
     """A JSON object with every field that the text gives, repeated ones too."""
 
 
 def explain_rejection(text: bytes, rejection: Exception, shape: type[msgspec.Struct]) -> str:
     """The sentence for what msgspec refused."""
+    if _is_bare(text):
+        return f"the argument is not JSON: expected {_example(shape)}, got {_quoted(text)}"
     if isinstance(rejection, msgspec.ValidationError):
         return _explain_validation(str(rejection), shape)
     return _explain_malformed(text, str(rejection).removeprefix("JSON is malformed: "))
+
+
+def _is_bare(text: bytes) -> bool:
+    """Whether it is a word, a UUID say, where an object should be: no parser's sentence about it is of any use."""
+    start = text.lstrip()[:1]
+    if not start or start in b'{["' or len(text) > _EXPLAINED_BYTES_MAX or text.startswith(_BYTE_ORDER_MARK):
+        return False
+    try:
+        json.loads(text.decode(), parse_constant=int)
+    except UnicodeDecodeError:
+        return False
+    except (RecursionError, ValueError):
+        return True
+    return False
+
+
+def _example(shape: type[msgspec.Struct]) -> str:
+    required = [field.name for field in msgspec.structs.fields(shape) if field.required]
+    if not required:
+        return "a JSON object"
+    return "a JSON object such as {" + ", ".join(f'"{name}": ...' for name in required) + "}"
+
+
+def _quoted(text: bytes) -> str:
+    return repr(shortened(text.decode()))
 
 
 def find_repeated_field(text: bytes) -> str:
@@ -73,7 +110,8 @@ def _explain_validation(message: str, shape: type[msgspec.Struct]) -> str:
         return f"{_joined(path, shortened(unknown['field']))}: unknown field; known are {known}"
     where = path or "the argument"
     if _RANGE.match(what):
-        return f"{where}: expected an integer from 0 to {INTEGER_MAX}"
+        least, most = _RANGES.get(path.rpartition(".")[2], (0, INTEGER_MAX))
+        return f"{where}: expected an integer from {least} to {most}"
     if _TOO_LARGE.match(what):
         return f"{where}: the number is too large; integers are 0 to {INTEGER_MAX}"
     kinds = _TYPE.fullmatch(what)

@@ -204,7 +204,7 @@ class Dispatcher:
         if self._is_shutting_down:
             raise TryAgain("the server is shutting down; nothing was stored; retry when it is back")
         if not found.words_min <= len(words) <= found.words_max:
-            raise CommandRefused(f"wrong number of arguments for '{found.name.lower()}' command")
+            raise _wrong_count(found.spec, len(words) - 1)
         return found
 
     def _respond(self, session: Session, command: _Command, words: list[bytes], began: float) -> Reply:
@@ -263,6 +263,15 @@ def _error_code(reply: object) -> str | None:
     if isinstance(reply, bytes) and reply.startswith(b"-"):
         return reply[1:].partition(b" ")[0].decode()
     return None
+
+
+def _wrong_count(spec: CommandSpec, count: int) -> CommandRefused:
+    """Redis's own sentence, and what would be right where that is a JSON object."""
+    sentence = f"wrong number of arguments for '{spec.name.lower()}' command"
+    if spec.decode is None:
+        return CommandRefused(sentence)
+    wanted = "at most one" if spec.words_min == 1 else "one"
+    return CommandRefused(f"{sentence}: expected {wanted}, a JSON object, in a shell in single quotes; got {count}")
 
 
 def _not_for_subscribers(name: str) -> CommandRefused:

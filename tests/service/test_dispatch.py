@@ -172,9 +172,17 @@ WRONG_COUNTS = [
 def test_a_wrong_number_of_arguments_is_refused_in_the_words_of_redis(
     connection: Connection, name: str, count: int
 ) -> None:
-    refusal = ("ERR", f"wrong number of arguments for '{name.lower()}' command")
-    assert ask(connection, name, *["{}"] * (count - 1)) == refusal
+    code, sentence = ask(connection, name, *["{}"] * (count - 1))
+    assert (code, sentence.partition(":")[0]) == ("ERR", f"wrong number of arguments for '{name.lower()}' command")
     assert connection.line.end is None, "not even QUIT ends the connection then"
+
+
+def test_a_wrong_number_of_arguments_tells_what_would_be_right(connection: Connection) -> None:
+    told = "expected {}, a JSON object, in a shell in single quotes; got {}"
+    assert ask(connection, "ADD")[1].endswith(" command: " + told.format("one", 0))
+    assert ask(connection, "GET", "{stream:", "a,", "version:", "0}")[1].endswith(told.format("one", 4))
+    assert ask(connection, "GETALL", "{}", "{}")[1].endswith(told.format("at most one", 2))
+    assert ask(connection, "EVENTCOUNT", "{}")[1] == "wrong number of arguments for 'eventcount' command"
 
 
 def test_every_command_of_the_contract_is_in_the_table() -> None:

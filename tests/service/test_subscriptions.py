@@ -642,6 +642,9 @@ def test_more_than_one_turn_of_the_reactor_serves_many(server: SteppedServer) ->
 # RESP2: only what is for subscribers; RESP3: everything.
 
 
+OF_A_SHELL = "a JSON object, in a shell in single quotes"
+
+
 def test_in_resp2_a_subscriber_may_only_do_what_redis_lets_it_do(server: SteppedServer) -> None:
     connection = subscribed(server, "{}")
     connection.send(PING, request("PING", "hey"), add(STREAM, 0, "a"), request("GET"), request("NOSUCH"))
@@ -649,7 +652,7 @@ def test_in_resp2_a_subscriber_may_only_do_what_redis_lets_it_do(server: Stepped
         [b"pong", b""],
         [b"pong", b"hey"],
         ReplyError("ERR", f"Can't execute 'add': only {ALLOWED} are allowed in this context"),
-        ReplyError("ERR", "wrong number of arguments for 'get' command"),
+        ReplyError("ERR", "wrong number of arguments for 'get' command: expected one, " + OF_A_SHELL + "; got 0"),
         ReplyError("ERR", "unknown command 'NOSUCH', with args beginning with: "),
     ]
     assert not server.thread.jobs
