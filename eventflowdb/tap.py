@@ -49,6 +49,7 @@ from eventflowdb.transport.links import soon_of
 from eventflowdb.transport.listening import bind, fit_clients
 from eventflowdb.transport.resp import RespFactory
 from eventflowdb.transport.uvloop_port import UvloopPort, find_uvloop, install_reactor
+from twisted import __version__ as twisted_version
 
 
 class Options(usage.Options):
@@ -67,6 +68,16 @@ class Options(usage.Options):
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             raise SystemExit(f"eventflowdb: {error}; twistd eventflowdb --help lists the options") from None
+
+    def parseArgs(self, *words: str) -> None:  # noqa: N802 - the name that usage.Options gives it
+        """Overridden: there are options, and nothing beside them."""
+        if words:
+            raise usage.UsageError(f"{words[0]!r} is no option: each begins with --")
+
+    def opt_version(self) -> None:
+        """Display the versions of EventflowDB and Twisted, and exit."""
+        print(f"EventflowDB {__version__}, Twisted {twisted_version}")
+        raise SystemExit(0)
 
 
 def makeService(options: Options) -> IService:

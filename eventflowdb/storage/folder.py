@@ -38,6 +38,10 @@ class DataFolder:
                     "relied on; put it on a local disk"
                 )
             lock_fd = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileExistsError as error:
+            raise StartRefused(
+                f"DATA {path} cannot be used: it is a file; give a folder, which is made if absent"
+            ) from error
         except OSError as error:
             raise StartRefused(f"DATA {path} cannot be used: {error.strerror}") from error
         try:

@@ -15,6 +15,7 @@ from eventflowdb.consumers import (
     BEGINNING,
     Changed,
     ConsumerChange,
+    ConsumerOptions,
     Create,
     Delete,
     Replay,
@@ -28,6 +29,7 @@ from eventflowdb.errors import CorruptRecord, InvalidArgument, NoSuchConsumer, N
 from eventflowdb.events import Checkpoint
 from eventflowdb.ids import id_after
 from eventflowdb.limits import ADVANCE_STEPS_MAX, CONSUMERS_MAX
+from eventflowdb.queries import Query
 from eventflowdb.storage import layout
 from eventflowdb.storage.changes import Changes
 from eventflowdb.storage.environment import Environment, id_text
@@ -140,10 +142,11 @@ class ConsumerWrites:
         except NoSuchConsumer:
             existing = None
         if existing is not None:
-            if (existing.query, existing.options) != (change.query, change.options):
+            differing = _differing(existing.query, change.query) + _differing(existing.options, change.options)
+            if differing:
                 raise InvalidArgument(
-                    f"create: there is a consumer {change.consumer} with another query or other options; "
-                    "delete it first, or choose another name"
+                    f"create: there is a consumer {change.consumer} with another query or other options: "
+                    f"{', '.join(differing)}; delete it first, or choose another name"
                 )
             return Changed(existing)
         if txn.stat(environment.consumers)["entries"] >= CONSUMERS_MAX:
@@ -283,3 +286,13 @@ class ConsumerWrites:
     @staticmethod
     def _key(consumer: StoredConsumer, event_id: bytes) -> bytes:
         return layout.settlement_key(consumer.number, event_id)
+
+
+def _differing(stored: Query | ConsumerOptions, wanted: Query | ConsumerOptions) -> list[str]:
+    """The fields in which one differs from the other; types and tags mean the same in any order."""
+    differing: list[str] = []
+    for name in stored.__struct_fields__:
+        one, other = getattr(stored, name), getattr(wanted, name)
+        if one != other and not (isinstance(one, tuple) and set(one) == set(other)):
+            differing.append(name)
+    return differing

@@ -92,9 +92,12 @@ def test_making_it_once_more_changes_nothing(store: LmdbStore) -> None:
 
 
 def test_another_consumer_of_the_same_name_is_refused(store: LmdbStore) -> None:
-    make(store)
-    with pytest.raises(InvalidArgument, match="another query"):
-        make(store, Query(types=("t",)))
+    made = make(store, Query(types=("t", "u"), tags=("a", "b")))
+    assert make(store, Query(types=("u", "t"), tags=("b", "a"))).number == made.number
+    with pytest.raises(InvalidArgument, match="another query or other options: types, tags; delete it first"):
+        make(store, Query(types=("t",), tags=("a", "c")))
+    with pytest.raises(InvalidArgument, match="other options: stream; delete it first"):
+        make(store, Query(stream=STREAM, types=("t", "u"), tags=("a", "b")))
 
 
 def test_a_consumer_that_was_deleted_leaves_nothing(store: LmdbStore) -> None:

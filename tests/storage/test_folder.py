@@ -165,7 +165,7 @@ def test_a_program_that_the_owner_runs_does_not_inherit_the_lock(tmp_path: Path)
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    require_refused(tmp_path / "file", "cannot be used: File exists")
+    require_refused(tmp_path / "file", "cannot be used: it is a file; give a folder, which is made if absent")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_consumer_is_made_once_and_told_of_as_it_is(connection: Connection) ->
     with pytest.raises(Refusal) as refused:
         member.make(timeout_ms=500)
     assert str(refused.value) == (
-        "INVALIDARG create: there is a consumer mail with another query or other options; "
+        "INVALIDARG create: there is a consumer mail with another query or other options: tries_max; "
         "delete it first, or choose another name"
     )
     assert member.ask("CONSUMER", delete=NAME) == 1

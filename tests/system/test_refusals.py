@@ -11,6 +11,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
+from eventflowdb import __version__
 from eventflowdb.storage import layout
 from tests.conftest import StartServer
 from tests.system.installation import Installation
@@ -203,6 +204,18 @@ def test_wrong_option_is_refused_in_one_line(site: Site) -> None:
     status, printed = twistd(site, "-n", "--pidfile=", "eventflowdb", "--prot=6543")
     assert printed == "eventflowdb: option --prot not recognized; twistd eventflowdb --help lists the options\n"
     assert status == 1
+
+
+def test_words_beside_the_options_are_refused_in_one_line(site: Site) -> None:
+    status, printed = twistd(site, "-n", "--pidfile=", "eventflowdb", "extra", "words")
+    said = "eventflowdb: 'extra' is no option: each begins with --; twistd eventflowdb --help lists the options\n"
+    assert (status, printed) == (1, said)
+
+
+def test_it_tells_its_version(site: Site) -> None:
+    status, printed = twistd(site, "eventflowdb", "--version")
+    assert status == 0
+    assert printed.startswith(f"EventflowDB {__version__}, Twisted ")
 
 
 def test_option_beats_the_environment(site: Site) -> None:
