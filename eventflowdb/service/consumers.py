@@ -239,7 +239,7 @@ class Consumers:
         encoded.addCallback(reply.settle)
 
     def _shown(self, consumer: StoredConsumer, lag: Lag) -> dict[str, Any]:
-        figures = self._figures(consumer, lag)
+        figures, group = self._figures(consumer, lag), self._groups.get(consumer.name)
         return {
             **_described(consumer),
             "lag": figures.lag,
@@ -248,6 +248,7 @@ class Consumers:
             "in_flight": figures.in_flight,
             "members": figures.members,
             "parked": figures.parked,
+            "holding": [] if group is None else group.shown_holdings(),
         }
 
     def _figures(self, consumer: StoredConsumer, lag: Lag) -> ConsumerFigures:

@@ -22,7 +22,7 @@ from eventflowdb.consumers import BEGINNING, Changed, Settle, Settlement
 from eventflowdb.errors import EventflowError, NotHeld, TryAgain
 from eventflowdb.events import Checkpoint
 from eventflowdb.ids import find_ulid_bytes, id_after
-from eventflowdb.limits import FETCH_BYTES_MAX, FILL_EVENTS, INLINE_FILLS_MAX
+from eventflowdb.limits import FETCH_BYTES_MAX, FILL_EVENTS, HOLDINGS_SHOWN_MAX, INLINE_FILLS_MAX
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.records import id_of, stream_of
@@ -145,6 +145,19 @@ class Group:
     def members(self) -> int:
         """How many hold events, or wait for some."""
         return len(self._window.members | {reply.delivery.member for reply in self._waiting})
+
+    def shown_holdings(self) -> list[dict[str, object]]:
+        """Who holds what, as it is told: those whose first event is the oldest, up to a number of them."""
+        now = self._clock.seconds()
+        return [
+            {
+                "member": one.member,
+                "in_flight": one.event_count,
+                "first": id_text(one.first_id),
+                "left_ms": max(0, int(1000 * (one.deadline - now))),
+            }
+            for one in self._window.holdings()[:HOLDINGS_SHOWN_MAX]
+        ]
 
     def close(self, error: EventflowError | None = None) -> None:
         """It ends: those that wait are told why, or that there is nothing."""

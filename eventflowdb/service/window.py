@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import NamedTuple
 
 from eventflowdb.limits import WINDOW_BYTES_MAX, WINDOW_DONE_MAX, WINDOW_EVENTS_MAX
 
@@ -69,6 +70,15 @@ class _Stream:
         self.holder: str | None = None
 
 
+class Holding(NamedTuple):
+    """What one member holds: how many events, the first of them in the log, and when the first time of some is over."""
+
+    member: str
+    event_count: int
+    first_id: bytes
+    deadline: float
+
+
 class Window:
     """The events of one consumer between its checkpoint and the place up to which the log was read for it."""
 
@@ -102,6 +112,22 @@ class Window:
     def members(self) -> set[str]:
         """Who holds events."""
         return {stream.holder for stream in self._streams.values() if stream.holder is not None}
+
+    def holdings(self) -> list[Holding]:
+        """Who holds what, in the order of the first events."""
+        held: dict[str, Holding] = {}
+        for stream in self._streams.values():
+            if stream.holder is None or not stream.held:
+                continue
+            known = held.get(stream.holder)
+            first_id = min(stream.held)
+            deadline = min([entry.delivery.deadline for entry in stream.held.values() if entry.delivery is not None])
+            event_count = len(stream.held)
+            if known is not None:
+                event_count += known.event_count
+                first_id, deadline = min(first_id, known.first_id), min(deadline, known.deadline)
+            held[stream.holder] = Holding(stream.holder, event_count, first_id, deadline)
+        return sorted(held.values(), key=lambda one: one.first_id)
 
     @property
     def has_room(self) -> bool:

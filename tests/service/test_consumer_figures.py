@@ -1,11 +1,14 @@
 """How consumers show how they are getting on: CONSUMER LIST and INFO."""
 
 import json
+from uuid import UUID
 
 import pytest
 
+from eventflowdb.limits import HOLDINGS_SHOWN_MAX
+
 from .fakes import read_replies, request
-from .members import NAME, Members
+from .members import NAME, TIMEOUT_MS, Members, event
 
 
 def test_the_list_shows_what_each_consumer_is_and_how_it_is_getting_on(members: Members) -> None:
@@ -35,12 +38,43 @@ def test_the_list_shows_what_each_consumer_is_and_how_it_is_getting_on(members: 
         "in_flight": 2,
         "members": 2,
         "parked": 1,
+        "holding": shown["holding"],
     }
+    assert sum(one["in_flight"] for one in shown["holding"]) == 2
     assert 1500 <= shown["lag_ms"] < 1600
     other = json.loads(everything)
     assert other["query"] == {}
     assert [other[name] for name in ("timeout_ms", "retry_ms", "tries_max", "lag", "in_flight")] == [5, 6, 7, 4, 0]
     assert other["checkpoint"] == "0" * 26
+
+
+def test_who_holds_what_is_told_the_oldest_first(members: Members) -> None:
+    members.have("a1", "b1", "a2", "c1")
+    assert members.fetch("m", 2) == ["a1", "b1"]
+    members.pass_ms(1000)
+    assert members.fetch("n", 1) == ["c1"]
+    assert members.fetch("m", 1) == ["a2"]
+    assert members.listed()["holding"] == [
+        {"member": "m", "in_flight": 3, "first": members.ids["a1"], "left_ms": TIMEOUT_MS - 1000},
+        {"member": "n", "in_flight": 1, "first": members.ids["c1"], "left_ms": TIMEOUT_MS},
+    ]
+    members.ack("m", extend=["b1"])
+    members.ack("m", "a1")
+    [holding, _] = members.listed()["holding"]
+    assert holding == {"member": "m", "in_flight": 2, "first": members.ids["b1"], "left_ms": TIMEOUT_MS}
+    members.pass_ms(TIMEOUT_MS)
+    assert members.listed()["holding"] == []
+
+
+def test_not_more_than_a_hundred_holders_are_told_of(members: Members) -> None:
+    count = HOLDINGS_SHOWN_MAX + 5
+    for number in range(count):
+        members.ask("writer", "ADD", stream=str(UUID(int=number + 1)), version=0, events=[event(f"x{number}")])
+    for number in range(count):
+        members.fetch(f"m{number}", 1)
+    shown = members.listed()
+    assert shown["members"] == count
+    assert [one["member"] for one in shown["holding"]] == [f"m{number}" for number in range(HOLDINGS_SHOWN_MAX)]
 
 
 def test_info_has_a_line_for_each_consumer(members: Members) -> None:

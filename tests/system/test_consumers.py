@@ -110,7 +110,7 @@ def test_a_consumer_is_made_once_and_told_of_as_it_is(connection: Connection) ->
         "checkpoint": "0" * 26,
     }
     assert member.make(timeout_ms=500, tries_max=2) == made
-    nothing = {"lag": 0, "lag_is_whole": True, "lag_ms": 0, "in_flight": 0, "members": 0, "parked": 0}
+    nothing = {"lag": 0, "lag_is_whole": True, "lag_ms": 0, "in_flight": 0, "members": 0, "parked": 0, "holding": []}
     assert member.listed() == {**made, **nothing}
     with pytest.raises(Refusal) as refused:
         member.make(timeout_ms=500)
