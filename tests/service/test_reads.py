@@ -347,6 +347,16 @@ def test_a_page_that_goes_on_on_a_thread_is_no_more_than_a_chunk(
     assert page.total() == CHUNK_EVENTS_MAX + 1
 
 
+def test_a_page_of_large_events_that_goes_on_on_a_thread_is_no_more_than_a_chunk(
+    paging: Reads, store: SlowStore, pool: SteppedPool
+) -> None:
+    hold(store.real, STREAM, 200, "x" * (CHUNK_BYTES_MAX // 100))
+    store.read_faults = 1
+    page = elsewhere(page_of_log(paging, 200), pool)
+    assert CHUNK_BYTES_MAX // 2 < len(sent(page)) <= CHUNK_BYTES_MAX
+    assert page.total() == 200
+
+
 @pytest.mark.parametrize("events", [10, INLINE_READ_EVENTS_MAX + 10])
 def test_a_page_whose_last_step_meets_the_disk_is_noticed_too(
     paging: Reads, store: SlowStore, pool: SteppedPool, reactor: SteppedReactor, events: int
