@@ -209,6 +209,6 @@ SETTINGS = (
         "WORKERS",
         _whole_number(0, WORKERS_MAX),
         "0",
-        "processes that clients talk to, beside one that commits, up to 16; 0: one process does everything",
+        f"processes that clients talk to, beside one that commits, up to {WORKERS_MAX}; 0: one process does everything",
     ),
 )

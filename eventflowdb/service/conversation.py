@@ -470,16 +470,17 @@ class Conversation:
 
     def _send(self, data: bytes) -> None:
         if not self._is_writable:
-            self._untaken_bytes += len(data)
-            self._budget.change(len(data))
+            self._count_untaken(len(data))
         self._send_bytes(data)
 
     def _send_all(self, pieces: list[bytes]) -> None:
         if not self._is_writable:
-            size_bytes = sum([len(piece) for piece in pieces])
-            self._untaken_bytes += size_bytes
-            self._budget.change(size_bytes)
+            self._count_untaken(sum([len(piece) for piece in pieces]))
         self._line.send_all(pieces)
+
+    def _count_untaken(self, size_bytes: int) -> None:
+        self._untaken_bytes += size_bytes
+        self._budget.change(size_bytes)
 
     def _forget_untaken(self) -> None:
         if self._untaken_bytes:
