@@ -105,7 +105,9 @@ def unpack_tree(stored: bytes) -> Tree:
 
 
 class PageFile:
-    """The data file, read page by page: a damaged one cannot harm the process that reads it so."""
+    """The data file, read page by page: a damaged one cannot harm the process that reads it so. OSError."""
+
+    _file = -1
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -113,9 +115,18 @@ class PageFile:
         self.page_bytes = 0
         """Known once `find_meta` has been called."""
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Give the file back."""
-        os.close(self._file)
+        """Give the file back, if that has not been done."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._file
 
     def page(self, number: int) -> bytes:
         """One page."""
