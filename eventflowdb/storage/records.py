@@ -27,10 +27,14 @@ SEAL_BYTES: Final = 4
 EVENT_KIND: Final = b"\x01"
 """Kind 2 is kept for an erased event: id, stream, version, position, added_at and the SHA-256 of the record."""
 ID_AT: Final = len('{"id":"')
+ID_END: Final = ID_AT + 26
 """Where the id stands in the JSON of any event."""
 STREAM_AT: Final = len('{"id":"01KAS4NVR1SDPXY9PK3ZJ4MDGB","stream":"')
 STREAM_END: Final = STREAM_AT + 36
 """Where the stream stands in the JSON of any event."""
+
+VALUE_BYTES_MIN: Final[int] = len(EVENT_KIND) + SEAL_BYTES
+"""The length of a value of the log without its event."""
 
 _RECORD_AT: Final = len(EVENT_KIND)
 """Where the event's JSON begins in a value of the log."""
@@ -68,13 +72,18 @@ def load_record(stored: bytes, what: str) -> bytes:
     return unseal(stored, what)[1:]
 
 
+def are_sound(pieces: Sequence[bytes]) -> bool:
+    """Whether pieces are sealed values, one after the other."""
+    return bool(_crc32c(SEAL, b"".join(pieces)) == SEAL)
+
+
 def load_page(stored: Sequence[bytes], keys: Sequence[bytes] | None = None) -> list[bytes]:
     """The JSON of a page of events, checked with one call.
 
     keys: the events' ids where the caller has them, to name the damaged one in CorruptRecord.
     """
     # A value without bytes would leave no trace in the string.
-    if _crc32c(SEAL, b"".join(stored)) != SEAL or not all(stored):
+    if not are_sound(stored) or not all(stored):
         for value, key in zip(stored, keys or repeat(None), strict=False):
             unseal(value, _name(value, key))
         raise CorruptRecord("a page of records does not match its checksums; restore from a backup")

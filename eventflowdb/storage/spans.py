@@ -6,17 +6,18 @@ A chunk of the log is checked in parts, and where it is wanted as it is sent, re
 stream. What is copied for a part is then still in the processor's cache, and its memory is free again for the next one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from eventflowdb.errors import CorruptRecord
-from eventflowdb.ids import id_after
+from eventflowdb.ids import find_ulid_bytes, id_after
 from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import Environment, id_text
-from eventflowdb.storage.records import ID_AT, STREAM_AT, STREAM_END, load_page, position_of
+from eventflowdb.storage.log_walk import IS_FASTER
+from eventflowdb.storage.records import ID_AT, ID_END, STREAM_AT, STREAM_END, VALUE_BYTES_MIN, load_page, position_of
 from eventflowdb.storage.searches import SearchSpan
 
 
@@ -78,6 +79,8 @@ Render = Callable[[list[bytes]], bytes]
 NOTHING = Chunk([], None)
 NOTHING_RENDERED = Rendered([], 0, None)
 _PART_EVENTS: Final = 16
+_WALK_EVENTS_MIN: Final = 100
+"""To find out where a walk begins takes as long as what it spares in some hundred events, once for each commit."""
 
 # Of a long stream in a whole pass, behind LMDB's iterator.
 _id_of_entry = itemgetter(slice(4, None))
@@ -185,37 +188,95 @@ def _rest_of_stream(number: bytes, stream: str, version: int, remaining: int, co
     return StreamSpan(number, stream, version + count, remaining - count)
 
 
+class _LogSource(Protocol):
+    """Where the records of the log come from, in order; see LogWalk."""
+
+    def find(self, start: bytes) -> bytes | None: ...
+
+    def take(self, count: int, bytes_max: int, events_min: int) -> list[bytes]: ...
+
+
+class _LogCursor:
+    """LMDB's cursor, which does not end before the log does."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+        self._values: Iterator[bytes] = iter(())
+
+    def find(self, start: bytes) -> bytes:
+        """See LogWalk.find; CorruptRecord where the log ends."""
+        if not self._cursor.set_range(start):
+            raise _ends_early()
+        self._values = self._cursor.iternext(keys=False, values=True)
+        key: bytes = self._cursor.key()
+        return key
+
+    def take(self, count: int, bytes_max: int, events_min: int) -> list[bytes]:
+        """See LogWalk.take; CorruptRecord where the log ends, or a record is damaged."""
+        values: list[bytes] = []
+        # Not asked for one more than wanted, LMDB does not go to the page behind.
+        for value in islice(self._values, count):
+            bytes_max -= len(value)
+            if bytes_max < 0 and len(values) >= events_min:
+                return load_page(values)
+            values.append(value)
+        if len(values) < count:
+            raise _ends_early()
+        return load_page(values)
+
+
 def _take_log(environment: Environment, txn: Any, span: LogSpan, bounds: ReadBounds, parts: _Parts) -> LogSpan | None:
     """Read the beginning of a span of the log; what is left of it."""
-    cursor = txn.cursor(environment.log)
     wanted = min(span.remaining, bounds.events_max)
-    bytes_max = bounds.bytes_max
-    values: list[bytes] = []
-    size = 0
-    is_found = cursor.set_range(span.start)
-    first_id = id_text(cursor.key())
-    # Not asked for one more than wanted, the cursor stays where it is.
-    for value in islice(cursor.iternext(keys=False, values=True), wanted) if is_found else ():
-        size += len(value)
-        if size > bytes_max and (values or parts.count):
-            break
-        values.append(value)
-        if len(values) == _PART_EVENTS:
-            parts.add(load_page(values))
-            values.clear()
-    key = cursor.key()
-    if not key:
-        raise CorruptRecord("the log ends before its head says; restore from a backup")
-    if values:
-        parts.add(load_page(values))
-    count = parts.count
-    if not parts.first.startswith(first_id.encode(), ID_AT):
-        raise CorruptRecord(f"the log has another event at {first_id}; restore from a backup")
-    if count > 1 and position_of(parts.last) - position_of(parts.first) != count - 1:
-        raise CorruptRecord(f"the log has a gap before event {id_text(key)}; restore from a backup")
-    remaining = span.remaining - count
-    start = id_after(key) if count == wanted else key
+    start, bytes_left = span.start, bounds.bytes_max
+    if IS_FASTER and wanted >= _WALK_EVENTS_MIN:
+        walk = environment.log_walks.begin(txn)
+        if walk is not None:
+            bytes_left = _take_from(walk, start, wanted, bytes_left, parts)
+            if parts.count:
+                start = _id_behind(parts)
+    if parts.count < wanted:
+        _take_from(_LogCursor(txn.cursor(environment.log)), start, wanted, bytes_left, parts)
+        start = _id_behind(parts)
+    if position_of(parts.last) - position_of(parts.first) != parts.count - 1:
+        raise CorruptRecord(f"the log has a gap before event {_last_id(parts)}; restore from a backup")
+    remaining = span.remaining - parts.count
     return LogSpan(start, remaining) if remaining else None
+
+
+def _take_from(source: _LogSource, start: bytes, wanted: int, bytes_max: int, parts: _Parts) -> int:
+    """Take as much as is wanted and there is room for, or as the source has; how many bytes there is room for then."""
+    first_key = source.find(start)
+    is_first = True
+    while first_key is not None and parts.count < wanted:
+        asked = min(_PART_EVENTS, wanted - parts.count)
+        records = source.take(asked, bytes_max, 0 if parts.count else 1)
+        if not records:
+            break
+        if is_first and not records[0].startswith(id_text(first_key).encode(), ID_AT):
+            raise CorruptRecord(f"the log has another event at {id_text(first_key)}; restore from a backup")
+        is_first = False
+        bytes_max -= sum([len(record) for record in records]) + VALUE_BYTES_MIN * len(records)
+        parts.add(records)
+        if len(records) < asked:
+            break
+    return bytes_max
+
+
+def _last_id(parts: _Parts) -> str:
+    return parts.last[ID_AT:ID_END].decode()
+
+
+def _id_behind(parts: _Parts) -> bytes:
+    """The id to go on from."""
+    key = find_ulid_bytes(_last_id(parts))
+    if key is None:
+        raise CorruptRecord(f"the log holds an event whose id is {_last_id(parts)!r}; restore from a backup")
+    return id_after(key)
+
+
+def _ends_early() -> CorruptRecord:
+    return CorruptRecord("the log ends before its head says; restore from a backup")
 
 
 def _require_stream(stream: str, version: int, keys: list[bytes], records: list[bytes]) -> None:
