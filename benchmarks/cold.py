@@ -8,17 +8,15 @@ reads; the one that sends the PINGs does nothing else.
 import json
 import os
 import random
-import time
 from multiprocessing import Process
 from pathlib import Path
 
-from benchmarks import servers
-from benchmarks.connections import connect, receive, receive_lines, request
+from benchmarks import pings, servers
+from benchmarks.connections import connect, receive, request
 from eventflowdb.storage.environment import DATA_FILE
 
 _STREAMS_READ = 2000
 _STREAM_EVENTS = 10
-_PAUSE_SECONDS = 0.001
 
 
 def measure(folder: Path, events: int, rounds: int) -> None:
@@ -36,35 +34,13 @@ def measure(folder: Path, events: int, rounds: int) -> None:
             with servers.eventflowdb(folder) as (port, pid):
                 for state in ("cold", "warm"):
                     before = _disk_bytes(pid)
-                    seconds, pings = _ping_beside(port, Process(target=_ask, args=(port, questions, each)))
-                    _print(f"{what}, {state}", seconds, _disk_bytes(pid) - before, pings)
-
-
-def _print(what: str, seconds: float, disk_bytes: int, pings: list[float]) -> None:
-    p50, p99 = (1000 * pings[len(pings) * share // 100] for share in (50, 99))
-    print(
-        f"{what:28} {seconds:6.2f} s, {disk_bytes / 2**20:5.0f} MiB from the disk; "
-        f"PING p50 {p50:.2f}, p99 {p99:.2f}, max {1000 * pings[-1]:.2f} ms",
-        flush=True,
-    )
-
-
-def _ping_beside(port: int, work: Process) -> tuple[float, list[float]]:
-    """How long some work takes, and how long PINGs take meanwhile, one after the other; the shortest first."""
-    question, taken = request("PING"), []
-    with connect(port) as connection:
-        work.start()
-        started = time.perf_counter()
-        while work.is_alive():
-            began = time.perf_counter()
-            connection.sendall(question)
-            receive_lines(connection, 1)
-            taken.append(time.perf_counter() - began)
-            time.sleep(_PAUSE_SECONDS)
-        work.join()
-        if work.exitcode:
-            raise SystemExit("the reads failed")
-        return time.perf_counter() - started, sorted(taken)
+                    seconds, beside = pings.beside(port, [Process(target=_ask, args=(port, questions, each))])
+                    disk_mib = (_disk_bytes(pid) - before) / 2**20
+                    print(
+                        f"{what + ', ' + state:28} {seconds:6.2f} s, {disk_mib:5.0f} MiB from the disk; "
+                        f"{pings.describe(beside)}",
+                        flush=True,
+                    )
 
 
 def _ask(port: int, questions: list[bytes], events: int) -> None:

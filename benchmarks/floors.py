@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import cold, conditions, consumers, reading, servers, workloads
+from benchmarks import cold, conditions, consumers, crowd, reading, servers, workloads
 from eventflowdb.storage.folder import file_system_of
 
 MILLION = 1_000_000
@@ -27,6 +27,7 @@ def measure(parent: Path, rounds: int) -> None:
             _measure_large(port, pid, rounds)
         conditions.measure(folder / "conditions", MILLION, rounds, 12_800)
         reading.measure(folder / "conditions", MILLION, rounds)
+        crowd.measure(folder / "conditions", MILLION // 2, rounds)
         consumers.measure(folder / "conditions", rounds)
         cold.measure(folder / "conditions", MILLION // 2, rounds)
 
