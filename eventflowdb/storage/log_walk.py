@@ -71,7 +71,7 @@ class LogWalks:
         self._map = file_map if sys.byteorder == "little" else None
         self._state: _State | None = None
 
-    def begin(self, txn: Any) -> "LogWalk | None":
+    def begin(self, txn: Any, bytes_max: int) -> "LogWalk | None":
         """A walk in the state of a read transaction, for as long as that is open; None where it cannot be made out."""
         file_map = self._map
         if file_map is None:
@@ -89,13 +89,17 @@ class LogWalks:
                 return None
             state = _State(transaction, tree, meta.last_page, meta.page_bytes, file_map)
             self._state = state
-        return LogWalk(state)
+        return LogWalk(state, bytes_max)
 
 
 class LogWalk:
-    """A walk in one state of the data file."""
+    """A walk in one state of the data file.
 
-    def __init__(self, state: _State) -> None:
+    bytes_left: there is room for so many, of values as they are stored.
+    """
+
+    def __init__(self, state: _State, bytes_max: int) -> None:
+        self.bytes_left = bytes_max
         self._map = state.file_map
         self._view = state.file_map.view
         self._page_bytes = state.page_bytes
@@ -132,51 +136,53 @@ class LogWalk:
         except (IndexError, OSError):  # What is no such page points outside itself.
             return None
 
-    def take(self, count: int, bytes_max: int, events_min: int) -> list[bytes]:
-        """The JSON of the next events: at most so many, of so many bytes in all if they are more than `events_min`.
+    def take(self, count: int, events_min: int) -> list[bytes]:
+        """The JSON of the next events: at most so many, and `events_min` of them even if there is no room.
 
-        Fewer only where the next one has no room, or the walk ends.
+        Fewer only where the next one has no room, or the walk ends; nothing is to be taken after that.
         """
+        bytes_left = self.bytes_left
         records: list[bytes] = []
         pieces: list[bytes] = []
         try:
-            while len(records) < count:
-                if self._node == self._node_count and not self._enter_next_leaf():
+            while len(records) < count and (self._node < self._node_count or self._enter_next_leaf()):
+                at = _offset(self._leaf, self._node)
+                left = bytes_left - _uint32(self._leaf, at)
+                if left < 0 and len(records) >= events_min:
                     break
-                leaf = self._leaf
-                node, end = self._node, min(self._node_count, self._node + count - len(records))
-                while node < end:
-                    at = _offset(leaf, node)
-                    size, flags, start = _uint32(leaf, at), _uint16(leaf, at + 4), at + _DATA_AT
-                    bytes_max -= size
-                    if bytes_max < 0 and len(records) >= events_min:
-                        break
-                    value = leaf
-                    if flags == _NODE_OVERFLOW:
-                        value, start = self._long_value(_uint48(leaf, start), size), 0
-                    elif flags != 0:
-                        break
-                    seal_at = start + size - SEAL_BYTES
-                    if (
-                        _uint16(leaf, at + 6) != ULID_BYTES
-                        or size < VALUE_BYTES_MIN
-                        or seal_at + SEAL_BYTES > len(value)
-                        or value[start] != _EVENT_KIND
-                    ):
-                        break
-                    # Cut out without kind and seal at once: to cut out all of it, and then the middle, takes longer.
-                    record = value[start + 1 : seal_at]
-                    pieces.append(EVENT_KIND)
-                    pieces.append(record)
-                    pieces.append(value[seal_at : seal_at + SEAL_BYTES])
-                    records.append(record)
-                    node += 1
-                self._node = node
-                if node < end:
+                record = self._cut_out(at, pieces)
+                if record is None:
                     break
+                records.append(record)
+                bytes_left = left
+                self._node += 1
         except (IndexError, OSError):
             pass
-        return records if are_sound(pieces) else []
+        if not are_sound(pieces):
+            return []
+        self.bytes_left = bytes_left
+        return records
+
+    def _cut_out(self, at: int, pieces: list[bytes]) -> bytes | None:
+        """The record of a node of the leaf; to `pieces` its whole value. None where it is not as it must be."""
+        leaf = self._leaf
+        value, start = leaf, at + _DATA_AT
+        size, flags = _uint32(leaf, at), _uint16(leaf, at + 4)
+        if flags == _NODE_OVERFLOW:
+            value, start = self._long_value(_uint48(leaf, start), size), 0
+        elif flags != 0:
+            return None
+        seal_at = start + size - SEAL_BYTES
+        if _uint16(leaf, at + 6) != ULID_BYTES or size < VALUE_BYTES_MIN or seal_at + SEAL_BYTES > len(value):
+            return None
+        if value[start] != _EVENT_KIND:
+            return None
+        # Cut out without kind and seal at once: to cut out all of it, and then the middle, takes longer.
+        record = value[start + 1 : seal_at]
+        pieces.append(EVENT_KIND)
+        pieces.append(record)
+        pieces.append(value[seal_at : seal_at + SEAL_BYTES])
+        return record
 
     def _enter_next_leaf(self) -> bool:
         """Go on to the next leaf; whether there is one, in memory and as it must be."""

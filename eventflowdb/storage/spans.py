@@ -17,7 +17,7 @@ from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.log_walk import IS_FASTER
-from eventflowdb.storage.records import ID_AT, ID_END, STREAM_AT, STREAM_END, VALUE_BYTES_MIN, load_page, position_of
+from eventflowdb.storage.records import ID_AT, ID_END, STREAM_AT, STREAM_END, load_page, position_of
 from eventflowdb.storage.searches import SearchSpan
 
 
@@ -191,17 +191,20 @@ def _rest_of_stream(number: bytes, stream: str, version: int, remaining: int, co
 class _LogSource(Protocol):
     """Where the records of the log come from, in order; see LogWalk."""
 
+    bytes_left: int
+
     def find(self, start: bytes) -> bytes | None: ...
 
-    def take(self, count: int, bytes_max: int, events_min: int) -> list[bytes]: ...
+    def take(self, count: int, events_min: int) -> list[bytes]: ...
 
 
 class _LogCursor:
     """LMDB's cursor, which does not end before the log does."""
 
-    def __init__(self, cursor: Any) -> None:
+    def __init__(self, cursor: Any, bytes_max: int) -> None:
         self._cursor = cursor
         self._values: Iterator[bytes] = iter(())
+        self.bytes_left = bytes_max
 
     def find(self, start: bytes) -> bytes:
         """See LogWalk.find; CorruptRecord where the log ends."""
@@ -211,17 +214,21 @@ class _LogCursor:
         key: bytes = self._cursor.key()
         return key
 
-    def take(self, count: int, bytes_max: int, events_min: int) -> list[bytes]:
+    def take(self, count: int, events_min: int) -> list[bytes]:
         """See LogWalk.take; CorruptRecord where the log ends, or a record is damaged."""
         values: list[bytes] = []
+        bytes_left = self.bytes_left
         # Not asked for one more than wanted, LMDB does not go to the page behind.
         for value in islice(self._values, count):
-            bytes_max -= len(value)
-            if bytes_max < 0 and len(values) >= events_min:
-                return load_page(values)
+            left = bytes_left - len(value)
+            if left < 0 and len(values) >= events_min:
+                break
             values.append(value)
-        if len(values) < count:
-            raise _ends_early()
+            bytes_left = left
+        else:
+            if len(values) < count:
+                raise _ends_early()
+        self.bytes_left = bytes_left
         return load_page(values)
 
 
@@ -230,13 +237,13 @@ def _take_log(environment: Environment, txn: Any, span: LogSpan, bounds: ReadBou
     wanted = min(span.remaining, bounds.events_max)
     start, bytes_left = span.start, bounds.bytes_max
     if IS_FASTER and wanted >= _WALK_EVENTS_MIN:
-        walk = environment.log_walks.begin(txn)
+        walk = environment.log_walks.begin(txn, bytes_left)
         if walk is not None:
-            bytes_left = _take_from(walk, start, wanted, bytes_left, parts)
+            _take_from(walk, start, wanted, parts)
             if parts.count:
-                start = _id_behind(parts)
+                start, bytes_left = _id_behind(parts), walk.bytes_left
     if parts.count < wanted:
-        _take_from(_LogCursor(txn.cursor(environment.log)), start, wanted, bytes_left, parts)
+        _take_from(_LogCursor(txn.cursor(environment.log), bytes_left), start, wanted, parts)
         start = _id_behind(parts)
     if position_of(parts.last) - position_of(parts.first) != parts.count - 1:
         raise CorruptRecord(f"the log has a gap before event {_last_id(parts)}; restore from a backup")
@@ -244,23 +251,21 @@ def _take_log(environment: Environment, txn: Any, span: LogSpan, bounds: ReadBou
     return LogSpan(start, remaining) if remaining else None
 
 
-def _take_from(source: _LogSource, start: bytes, wanted: int, bytes_max: int, parts: _Parts) -> int:
-    """Take as much as is wanted and there is room for, or as the source has; how many bytes there is room for then."""
+def _take_from(source: _LogSource, start: bytes, wanted: int, parts: _Parts) -> None:
+    """Take as much as is wanted and there is room for, or as the source has."""
     first_key = source.find(start)
     is_first = True
     while first_key is not None and parts.count < wanted:
         asked = min(_PART_EVENTS, wanted - parts.count)
-        records = source.take(asked, bytes_max, 0 if parts.count else 1)
+        records = source.take(asked, 0 if parts.count else 1)
         if not records:
             break
         if is_first and not records[0].startswith(id_text(first_key).encode(), ID_AT):
             raise CorruptRecord(f"the log has another event at {id_text(first_key)}; restore from a backup")
         is_first = False
-        bytes_max -= sum([len(record) for record in records]) + VALUE_BYTES_MIN * len(records)
         parts.add(records)
         if len(records) < asked:
             break
-    return bytes_max
 
 
 def _last_id(parts: _Parts) -> str:

@@ -66,7 +66,7 @@ def walk_on(walk: LogWalk, start: bytes = FIRST, events_max: int = 16) -> list[b
         return []
     records: list[bytes] = []
     while True:
-        taken = walk.take(events_max, NO_BOUND, 0)
+        taken = walk.take(events_max, 0)
         records += taken
         if len(taken) < events_max:
             return records
@@ -85,19 +85,19 @@ def test_a_walk_finds_all_events_in_order(store: LmdbStore, sizes: tuple[int, ..
     environment = store.environment
     with environment.env.begin() as txn:
         for events_max in (1, 16, 1000):
-            walk = environment.log_walks.begin(txn)
+            walk = environment.log_walks.begin(txn, NO_BOUND)
             assert walk is not None
             assert walk_on(walk, events_max=events_max) == records
         for place in {0, len(keys) // 2, len(keys) - 1, *range(0, len(keys), 37)}:
             for start in (keys[place], id_after(keys[place - 1]) if place else FIRST):
-                walk = environment.log_walks.begin(txn)
+                walk = environment.log_walks.begin(txn, NO_BOUND)
                 assert walk is not None
                 assert walk.find(start) == keys[place]
-                assert walk.take(3, NO_BOUND, 0) == records[place : place + 3]
-        walk = environment.log_walks.begin(txn)
+                assert walk.take(3, 0) == records[place : place + 3]
+        walk = environment.log_walks.begin(txn, NO_BOUND)
         assert walk is not None
         assert walk.find(id_after(keys[-1])) is None
-        assert walk.take(3, NO_BOUND, 0) == []
+        assert walk.take(3, 0) == []
 
 
 def test_a_walk_keeps_to_its_bounds(store: LmdbStore) -> None:
@@ -106,10 +106,12 @@ def test_a_walk_keeps_to_its_bounds(store: LmdbStore) -> None:
 
     def take(count: int, bytes_max: int, events_min: int) -> list[bytes]:
         with store.environment.env.begin() as txn:
-            walk = store.environment.log_walks.begin(txn)
+            walk = store.environment.log_walks.begin(txn, bytes_max)
             assert walk is not None
             assert walk.find(FIRST) is not None
-            return walk.take(count, bytes_max, events_min)
+            taken = walk.take(count, events_min)
+            assert walk.bytes_left == bytes_max - size * len(taken)
+            return taken
 
     assert {len(record) + VALUE_BYTES_MIN for record in records[:9]} == {size}
     assert take(9, 5 * size, 0) == records[:5]
@@ -123,7 +125,7 @@ def test_a_walk_stays_in_the_state_of_its_transaction(store: LmdbStore) -> None:
     before = fill(store, *[200] * 100, batch=100)
     environment = store.environment
     with environment.env.begin() as txn:
-        walk = environment.log_walks.begin(txn)
+        walk = environment.log_walks.begin(txn, NO_BOUND)
         assert walk is not None
         for count in range(100, 130):
             stored(store, append_of(STREAM, count, "y" * 200))
@@ -138,15 +140,15 @@ def test_none_begins_where_a_commit_came_between(store: LmdbStore) -> None:
     environment = store.environment
     asked, not_asked = (walks_of(environment.folder / DATA_FILE) for _ in range(2))
     with environment.env.begin() as txn:
-        assert asked.begin(txn) is not None
+        assert asked.begin(txn, NO_BOUND) is not None
         stored(store, append_of(STREAM, 100, "y"))
         store.commit_deferred()
-        assert not_asked.begin(txn) is None
-        walk = asked.begin(txn)
+        assert not_asked.begin(txn, NO_BOUND) is None
+        walk = asked.begin(txn, NO_BOUND)
         assert walk is not None
         assert walk_on(walk) == before
     with environment.env.begin() as txn:
-        walk = not_asked.begin(txn)
+        walk = not_asked.begin(txn, NO_BOUND)
         assert walk is not None
         assert len(walk_on(walk)) == 101
 
@@ -155,7 +157,7 @@ def test_none_begins_without_a_map(store: LmdbStore) -> None:
     fill(store, 1)
     walks = LogWalks(PageFile(store.environment.folder / DATA_FILE), None)
     with store.environment.env.begin() as txn:
-        assert walks.begin(txn) is None
+        assert walks.begin(txn, NO_BOUND) is None
 
 
 def test_a_walk_ends_at_the_first_page_that_is_not_in_memory(store: LmdbStore) -> None:
@@ -167,7 +169,7 @@ def test_a_walk_ends_at_the_first_page_that_is_not_in_memory(store: LmdbStore) -
     with store.environment.env.begin() as txn:
         for page in range(path.stat().st_size // PAGE_BYTES):
             file_map.cold = {page}
-            walk = LogWalks(file, file_map).begin(txn)
+            walk = LogWalks(file, file_map).begin(txn, NO_BOUND)
             assert walk is not None
             found = walk_on(walk, events_max=1)
             assert found == records[: len(found)]
@@ -205,13 +207,13 @@ def test_flipped_bits_end_a_walk_and_make_no_event(closed: tuple[Path, list[byte
             for place in random.sample(places, 10):
                 at = page * PAGE_BYTES + place
                 os.pwrite(file.fileno(), bytes([pages[at] ^ 1 << random.randrange(8)]), at)
-                walk = walks_of(path).begin(transaction)
+                walk = walks_of(path).begin(transaction, NO_BOUND)
                 found = [] if walk is None else walk_on(walk)
                 os.pwrite(file.fileno(), pages[at : at + 1], at)
                 # An event may be missing, where a node is no longer pointed to: its neighbours' positions tell.
                 assert set(found) <= set(records)
                 shorter += len(found) < len(records)
     assert shorter > 50
-    walk = walks_of(path).begin(transaction)
+    walk = walks_of(path).begin(transaction, NO_BOUND)
     assert walk is not None
     assert walk_on(walk) == records
