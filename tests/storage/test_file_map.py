@@ -64,3 +64,20 @@ def test_there_is_none_where_the_platform_refuses_so_much_address_space(path: Pa
     assert told == "None True\n"
     with path.open("rb") as file:
         assert map_file(file.fileno(), SPACE_BYTES) is not None
+
+
+def test_there_is_none_where_all_is_said_to_be_in_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Linux says to those who may not write the file."""
+    with path.open("rb") as file:
+        assert map_file(file.fileno(), SPACE_BYTES) is not None
+        monkeypatch.setattr(FileMap, "resident", lambda _self, _start, size: b"\1" * size)
+        assert map_file(file.fileno(), SPACE_BYTES) is None
+
+
+def test_there_is_none_where_the_c_library_cannot_tell(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def functions() -> None:
+        raise AttributeError("undefined symbol: mincore")
+
+    monkeypatch.setattr("eventflowdb.storage.file_map._functions", functions)
+    with path.open("rb") as file:
+        assert map_file(file.fileno(), SPACE_BYTES) is None
