@@ -15,7 +15,7 @@ from eventflowdb.storage import layout
 from eventflowdb.storage.file_map import map_file
 from eventflowdb.storage.folder import sync_folder
 from eventflowdb.storage.layout import EMPTY_HEAD, Head
-from eventflowdb.storage.log_walk import LogWalks
+from eventflowdb.storage.log_walk import IS_FASTER, LogWalks
 from eventflowdb.storage.pages import PageFile
 from eventflowdb.storage.records import load_record, seal
 
@@ -44,7 +44,7 @@ class Environment:
         self._witness = os.open(os.path.join(env.path(), DATA_FILE), os.O_RDONLY | os.O_CLOEXEC)
         """Open for as long as the environment, to be told of flushes that fail; nothing is written through it."""
         file = PageFile(self.folder / DATA_FILE)
-        self.log_walks = LogWalks(file, map_file(file.fileno(), int(env.info()["map_size"])))
+        self.log_walks = LogWalks(file, map_file(file.fileno(), int(env.info()["map_size"])) if IS_FASTER else None)
         self.databases = tuple([env.open_db(name, create=False) for name in layout.DATABASES])
         self.numbers = {database: number for number, database in enumerate(self.databases)}
         (

@@ -30,7 +30,7 @@ from eventflowdb.storage.pages import (
 from eventflowdb.storage.records import EVENT_KIND, SEAL_BYTES, VALUE_BYTES_MIN, are_sound
 from eventflowdb.storage.trees import Snapshot
 
-IS_FASTER: Final[bool] = not __file__.endswith(".py")
+IS_FASTER: Final[bool] = not __file__.endswith((".py", ".pyc"))
 """Whether a walk is: not while it is plain Python, which takes twice as long for it as for LMDB's cursor."""
 
 _NODE_HEADER_BYTES: Final = 8
@@ -81,11 +81,16 @@ class LogWalks:
         if state is None or state.transaction != transaction:
             try:
                 meta = self._file.find_meta()
-                # A commit may have come since the transaction began. LMDB's pages are the kernel's, but need not be.
-                if meta.transaction != transaction or meta.page_bytes != mmap.PAGESIZE:
+                if meta.page_bytes != mmap.PAGESIZE:
+                    raise StartRefused("what is in memory is told of other pages than LMDB's")
+                # A commit may have come since the transaction began.
+                if meta.transaction != transaction:
                     return None
                 tree = Snapshot(self._file, meta, txn).find_tree(layout.LOG)
-            except (CorruptRecord, StartRefused):
+            except StartRefused:
+                self._map = None
+                return None
+            except CorruptRecord:
                 return None
             state = _State(transaction, tree, meta.last_page, meta.page_bytes, file_map)
             self._state = state
@@ -95,11 +100,12 @@ class LogWalks:
 class LogWalk:
     """A walk in one state of the data file.
 
-    bytes_left: there is room for so many, of values as they are stored.
+    bytes_left: there is room for so many, of values as they are stored; is_full: the next one had no room.
     """
 
     def __init__(self, state: _State, bytes_max: int) -> None:
         self.bytes_left = bytes_max
+        self.is_full = False
         self._map = state.file_map
         self._view = state.file_map.view
         self._page_bytes = state.page_bytes
@@ -123,18 +129,23 @@ class LogWalk:
         try:
             if not (1 <= self._depth <= DEPTH_MAX and self._descend(self._root, start)):
                 return None
-            while True:
-                while self._node < self._node_count:
-                    key_at = _offset(self._leaf, self._node) + _NODE_HEADER_BYTES
-                    key = self._leaf[key_at : key_at + ULID_BYTES]
-                    if key >= start:
-                        return key
-                    self._node += 1
-                # All of the next leaf comes after it.
-                if not self._enter_next_leaf():
-                    return None
+            while self._node < self._node_count:
+                key = self._key()
+                if key >= start:
+                    return key
+                self._node += 1
+            # All of the next leaf comes after it, or a page is damaged.
+            if self._enter_next_leaf():
+                key = self._key()
+                if key >= start:
+                    return key
+            return None
         except (IndexError, OSError):  # What is no such page points outside itself.
             return None
+
+    def _key(self) -> bytes:
+        key_at = _offset(self._leaf, self._node) + _NODE_HEADER_BYTES
+        return self._leaf[key_at : key_at + ULID_BYTES]
 
     def take(self, count: int, events_min: int) -> list[bytes]:
         """The JSON of the next events: at most so many, and `events_min` of them even if there is no room.
@@ -149,6 +160,7 @@ class LogWalk:
                 at = _offset(self._leaf, self._node)
                 left = bytes_left - _uint32(self._leaf, at)
                 if left < 0 and len(records) >= events_min:
+                    self.is_full = True
                     break
                 record = self._cut_out(at, pieces)
                 if record is None:

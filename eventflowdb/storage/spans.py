@@ -16,7 +16,6 @@ from eventflowdb.ids import find_ulid_bytes, id_after
 from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import Environment, id_text
-from eventflowdb.storage.log_walk import IS_FASTER
 from eventflowdb.storage.records import ID_AT, ID_END, STREAM_AT, STREAM_END, load_page, position_of
 from eventflowdb.storage.searches import SearchSpan
 
@@ -236,13 +235,14 @@ def _take_log(environment: Environment, txn: Any, span: LogSpan, bounds: ReadBou
     """Read the beginning of a span of the log; what is left of it."""
     wanted = min(span.remaining, bounds.events_max)
     start, bytes_left = span.start, bounds.bytes_max
-    if IS_FASTER and wanted >= _WALK_EVENTS_MIN:
+    is_full = False
+    if wanted >= _WALK_EVENTS_MIN:
         walk = environment.log_walks.begin(txn, bytes_left)
         if walk is not None:
             _take_from(walk, start, wanted, parts)
             if parts.count:
-                start, bytes_left = _id_behind(parts), walk.bytes_left
-    if parts.count < wanted:
+                start, bytes_left, is_full = _id_behind(parts), walk.bytes_left, walk.is_full
+    if parts.count < wanted and not is_full:
         _take_from(_LogCursor(txn.cursor(environment.log), bytes_left), start, wanted, parts)
         start = _id_behind(parts)
     if position_of(parts.last) - position_of(parts.first) != parts.count - 1:

@@ -7,15 +7,19 @@ from random import Random
 
 import pytest
 
-from eventflowdb.ids import id_after
+from eventflowdb.errors import CorruptRecord
+from eventflowdb.ids import find_ulid_bytes, id_after
+from eventflowdb.storage import layout
 from eventflowdb.storage.environment import DATA_FILE
 from eventflowdb.storage.file_map import FileMap
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.log_walk import LogWalk, LogWalks
-from eventflowdb.storage.pages import HEADER_BYTES, PageFile
-from eventflowdb.storage.records import VALUE_BYTES_MIN
+from eventflowdb.storage.pages import HEADER_BYTES, PageFile, branch_children
+from eventflowdb.storage.records import ID_AT, ID_END, VALUE_BYTES_MIN
+from eventflowdb.storage.spans import CHUNK, ReadBounds
+from eventflowdb.storage.trees import Snapshot
 
-from .samples import FIRST, STREAM, Clock, append_of, log_keys, read_log, stored
+from .samples import ALL, FIRST, STREAM, Clock, append_of, log_keys, read_log, stored
 
 MAP_BYTES = 1 << 30
 NO_BOUND = 1 << 40
@@ -54,6 +58,13 @@ def fill(store: LmdbStore, *sizes: int, batch: int = 1) -> list[bytes]:
     return read_log(store)
 
 
+def id_bytes(record: bytes) -> bytes:
+    """The id of a record."""
+    found = find_ulid_bytes(record[ID_AT:ID_END].decode())
+    assert found is not None
+    return found
+
+
 def walks_of(path: Path, make_map: type[FileMap] = FileMap) -> LogWalks:
     """Walks in a data file."""
     file = PageFile(path)
@@ -83,18 +94,19 @@ MIXED = tuple([Random(size).choice((1, 40, 300, 1500, 1700, 5000, 40_000)) for s
 def test_a_walk_finds_all_events_in_order(store: LmdbStore, sizes: tuple[int, ...], batch: int) -> None:
     records, keys = fill(store, *sizes, batch=batch), log_keys(store)
     environment = store.environment
+    walks = walks_of(environment.folder / DATA_FILE)
     with environment.env.begin() as txn:
         for events_max in (1, 16, 1000):
-            walk = environment.log_walks.begin(txn, NO_BOUND)
+            walk = walks.begin(txn, NO_BOUND)
             assert walk is not None
             assert walk_on(walk, events_max=events_max) == records
         for place in {0, len(keys) // 2, len(keys) - 1, *range(0, len(keys), 37)}:
             for start in (keys[place], id_after(keys[place - 1]) if place else FIRST):
-                walk = environment.log_walks.begin(txn, NO_BOUND)
+                walk = walks.begin(txn, NO_BOUND)
                 assert walk is not None
                 assert walk.find(start) == keys[place]
                 assert walk.take(3, 0) == records[place : place + 3]
-        walk = environment.log_walks.begin(txn, NO_BOUND)
+        walk = walks.begin(txn, NO_BOUND)
         assert walk is not None
         assert walk.find(id_after(keys[-1])) is None
         assert walk.take(3, 0) == []
@@ -106,7 +118,7 @@ def test_a_walk_keeps_to_its_bounds(store: LmdbStore) -> None:
 
     def take(count: int, bytes_max: int, events_min: int) -> list[bytes]:
         with store.environment.env.begin() as txn:
-            walk = store.environment.log_walks.begin(txn, bytes_max)
+            walk = walks_of(store.environment.folder / DATA_FILE).begin(txn, bytes_max)
             assert walk is not None
             assert walk.find(FIRST) is not None
             taken = walk.take(count, events_min)
@@ -124,8 +136,9 @@ def test_a_walk_keeps_to_its_bounds(store: LmdbStore) -> None:
 def test_a_walk_stays_in_the_state_of_its_transaction(store: LmdbStore) -> None:
     before = fill(store, *[200] * 100, batch=100)
     environment = store.environment
+    walks = walks_of(environment.folder / DATA_FILE)
     with environment.env.begin() as txn:
-        walk = environment.log_walks.begin(txn, NO_BOUND)
+        walk = walks.begin(txn, NO_BOUND)
         assert walk is not None
         for count in range(100, 130):
             stored(store, append_of(STREAM, count, "y" * 200))
@@ -179,6 +192,54 @@ def test_a_walk_ends_at_the_first_page_that_is_not_in_memory(store: LmdbStore) -
     assert len(ends) > 10
 
 
+@pytest.mark.parametrize("bounds", [CHUNK, ReadBounds(150, NO_BOUND), ReadBounds(1000, 60_000)], ids=str)
+def test_lmdb_goes_on_where_a_walk_ends(store: LmdbStore, bounds: ReadBounds) -> None:
+    """Whichever page is not in memory: the same events, and chunks as full as they may be."""
+    records = fill(store, *MIXED, batch=50)
+    environment = store.environment
+    path = environment.folder / DATA_FILE
+    file = PageFile(path)
+    file_map = ColdMap(file.fileno(), MAP_BYTES)
+    environment.log_walks = LogWalks(file, file_map)
+    for page in range(path.stat().st_size // PAGE_BYTES):
+        file_map.cold = {page}
+        environment.log_walks = LogWalks(file, file_map)
+        found: list[bytes] = []
+        chunk = store.open_log(FIRST, ALL, bounds)
+        while True:
+            found += chunk.records
+            size = sum([len(record) + VALUE_BYTES_MIN for record in chunk.records])
+            assert size <= bounds.bytes_max or len(chunk.records) == 1
+            if chunk.rest is None:
+                break
+            is_full = size + len(records[len(found)]) + VALUE_BYTES_MIN > bounds.bytes_max
+            assert is_full or len(chunk.records) == bounds.events_max
+            chunk = store.read_on(chunk.rest, bounds)
+        assert found == records
+
+
+@pytest.mark.parametrize(
+    ("damaged", "limit", "missing"),
+    [(100, 150, "the log has a gap before event"), (199, 200, "the log ends before its head says")],
+    ids=["in the middle", "at the end"],
+)
+def test_damage_behind_a_walk_is_named(damaged_store: LmdbStore, damaged: int, limit: int, missing: str) -> None:
+    store, environment = damaged_store, damaged_store.environment
+    fill(store, *[300] * 200, batch=200)
+    environment.log_walks = walks_of(environment.folder / DATA_FILE)
+    key = log_keys(store)[damaged]
+    with environment.env.begin(write=True) as txn:
+        value = bytearray(txn.get(key, db=environment.log))
+        value[200] ^= 1
+        txn.put(key, bytes(value), db=environment.log)
+    with pytest.raises(CorruptRecord, match="does not match its checksum"):
+        store.open_log(FIRST, limit)
+    with environment.env.begin(write=True) as txn:
+        txn.delete(key, db=environment.log)
+    with pytest.raises(CorruptRecord, match=missing):
+        store.open_log(FIRST, limit)
+
+
 @pytest.fixture
 def closed(folder: Path, clock: Clock) -> tuple[Path, list[bytes], int]:
     """The data file of a closed database whose log has branch pages and long events; its records, and its state."""
@@ -217,3 +278,19 @@ def test_flipped_bits_end_a_walk_and_make_no_event(closed: tuple[Path, list[byte
     walk = walks_of(path).begin(transaction, NO_BOUND)
     assert walk is not None
     assert walk_on(walk) == records
+
+
+def test_a_damaged_branch_sends_no_walk_past_all_events(closed: tuple[Path, list[bytes], int]) -> None:
+    """A key in the root that is too large leads far to the left of what is looked for."""
+    path, records, number = closed
+    file = PageFile(path)
+    tree = Snapshot(file, file.find_meta(), None).find_tree(layout.LOG)
+    page = file.page(tree.root)
+    keys, _children = branch_children(tree.root, page)
+    last_key = id_bytes(records[-1])
+    with path.open("r+b") as damaged:
+        for key in keys[1:]:
+            os.pwrite(damaged.fileno(), b"\xff", tree.root * PAGE_BYTES + page.index(key))
+    walk = walks_of(path).begin(Transaction(number), NO_BOUND)
+    assert walk is not None
+    assert walk.find(last_key) is None
