@@ -188,7 +188,7 @@ def check_selection(
         causation_id=causation_id,
         start=start,
         end=None if before is None else check_ulid(before, "before"),
-        since_us=_check_time(since, "since") if since else 0,
+        since_us=0 if since is None else _check_time(since, "since"),
         until_us=None if until is None else _check_time(until, "until"),
         is_backwards=is_backwards,
     )

@@ -61,6 +61,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("GETALL", '{"causation_id":"x"}', ulid_refusal("causation_id", "'x'")),
     ("GETALL", '{"before":"x"}', ulid_refusal("before", "'x'")),
     ("GETALL", '{"since":"now"}', "since: expected a time such as 2026-11-23T19:23:14.000001Z (RFC 3339), got 'now'"),
+    ("GETALL", '{"since":""}', "since: expected a time such as 2026-11-23T19:23:14.000001Z (RFC 3339), got ''"),
     ("GETALL", '{"until":""}', "until: expected a time such as 2026-11-23T19:23:14.000001Z (RFC 3339), got ''"),
     (
         "GETALL",
