@@ -6,12 +6,10 @@ Each is a process of its own that reads in pages of a thousand, and looks at no 
 from multiprocessing import Process
 from pathlib import Path
 
-from benchmarks import pings, servers
+from benchmarks import pings, servers, workloads
 from benchmarks.connections import asking, connect, receive_lines
 
 _PAGE_EVENTS = 1000
-_ID_BEGINS = b'{"id":"'
-_ID_CHARACTERS = 26
 
 
 def measure(folder: Path, events: int, rounds: int) -> None:
@@ -32,5 +30,4 @@ def _read(port: int, pages: int) -> None:
         for _ in range(pages):
             connection.sendall(asking("GETALL", limit=_PAGE_EVENTS, **place))
             reply = receive_lines(connection, 1 + 2 * _PAGE_EVENTS)
-            begins = reply.rindex(_ID_BEGINS) + len(_ID_BEGINS)
-            place = {"after": reply[begins : begins + _ID_CHARACTERS].decode("ascii")}
+            place = {"after": workloads.last_id(reply)}

@@ -56,9 +56,14 @@ def read_log(port: int, seconds: float, page: int) -> float:
             reply = _call(connection, "GETALL", f'{{{position}"limit":{page}}}')
             received = int(reply[1 : reply.index(b"\r\n")])
             events += received
-            start = reply.rfind(b'{"id":"') + 7
-            after = reply[start : start + 26].decode() if received == page else ""
+            after = last_id(reply) if received == page else ""
         return events / (time.perf_counter() - began)
+
+
+def last_id(reply: bytes) -> str:
+    """The id of the last event of a reply."""
+    start = reply.rfind(b'{"id":"') + 7
+    return reply[start : start + 26].decode()
 
 
 def load_streams(port: int, streams: int, events: int) -> None:

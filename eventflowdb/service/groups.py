@@ -25,13 +25,14 @@ from eventflowdb.ids import find_ulid_bytes, id_after
 from eventflowdb.limits import FETCH_BYTES_MAX, FILL_EVENTS, HOLDINGS_SHOWN_MAX, INLINE_FILLS_MAX
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
-from eventflowdb.service.records import id_of, stream_of
+from eventflowdb.service.records import stream_of
 from eventflowdb.service.reply import BlockedReply
 from eventflowdb.service.window import Delivery, Entry, Window
 from eventflowdb.storage.batch import Outcome
 from eventflowdb.storage.consumers import Opened, Retry
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.queries import Page
+from eventflowdb.storage.records import id_of
 from eventflowdb.wire import replies
 
 _EMPTY = replies.bulk_array([])

@@ -37,9 +37,9 @@ from eventflowdb.limits import (
     INTEGER_MAX,
 )
 from eventflowdb.service.company import Company
-from eventflowdb.service.records import id_of
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.records import id_of
 from eventflowdb.storage.spans import CHUNK, NOTHING, Chunk, ReadBounds, Rendered, Span
 from eventflowdb.wire.replies import array_items
 

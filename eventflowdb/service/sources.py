@@ -17,9 +17,9 @@ from eventflowdb.errors import CorruptRecord
 from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, id_after
 from eventflowdb.queries import Query
 from eventflowdb.service.database import Database
-from eventflowdb.service.records import id_of, version_of
+from eventflowdb.service.records import version_of
 from eventflowdb.storage import queries
-from eventflowdb.storage.records import position_of
+from eventflowdb.storage.records import id_of, position_of
 from eventflowdb.storage.spans import Chunk
 
 

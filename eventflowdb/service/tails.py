@@ -12,8 +12,8 @@ from eventflowdb.limits import INLINE_READ_EVENTS_MAX, SHARED_TAILS_MAX
 from eventflowdb.queries import Query
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import INLINE, Reads
-from eventflowdb.service.records import id_of
 from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.records import id_of
 from eventflowdb.storage.selection import Facts, is_match, read_facts
 
 

@@ -27,11 +27,11 @@ SEAL_BYTES: Final = 4
 EVENT_KIND: Final = b"\x01"
 """Kind 2 is kept for an erased event: id, stream, version, position, added_at and the SHA-256 of the record."""
 ID_AT: Final = len('{"id":"')
-ID_END: Final = ID_AT + 26
 """Where the id stands in the JSON of any event."""
 STREAM_AT: Final = len('{"id":"01KAS4NVR1SDPXY9PK3ZJ4MDGB","stream":"')
 STREAM_END: Final = STREAM_AT + 36
 """Where the stream stands in the JSON of any event."""
+_ID_END: Final = ID_AT + 26
 
 VALUE_BYTES_MIN: Final[int] = len(EVENT_KIND) + SEAL_BYTES
 """The length of a value of the log without its event."""
@@ -94,6 +94,11 @@ def _name(value: bytes, key: bytes | None) -> str:
     if key is None:
         return f"a record like {value[:60]!r}"
     return f"the record of event {ulid_text(int.from_bytes(key, 'big'))}"
+
+
+def id_of(record: bytes) -> str:
+    """The id in an event's JSON."""
+    return record[ID_AT:_ID_END].decode()
 
 
 def position_of(record: bytes) -> int:

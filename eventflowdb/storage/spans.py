@@ -16,7 +16,7 @@ from eventflowdb.ids import find_ulid_bytes, id_after
 from eventflowdb.limits import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import Environment, id_text
-from eventflowdb.storage.records import ID_AT, ID_END, STREAM_AT, STREAM_END, load_page, position_of
+from eventflowdb.storage.records import ID_AT, STREAM_AT, STREAM_END, id_of, load_page, position_of
 from eventflowdb.storage.searches import SearchSpan
 
 
@@ -246,7 +246,7 @@ def _take_log(environment: Environment, txn: Any, span: LogSpan, bounds: ReadBou
         _take_from(_LogCursor(txn.cursor(environment.log), bytes_left), start, wanted, parts)
         start = _id_behind(parts)
     if position_of(parts.last) - position_of(parts.first) != parts.count - 1:
-        raise CorruptRecord(f"the log has a gap before event {_last_id(parts)}; restore from a backup")
+        raise CorruptRecord(f"the log has a gap before event {id_of(parts.last)}; restore from a backup")
     remaining = span.remaining - parts.count
     return LogSpan(start, remaining) if remaining else None
 
@@ -254,8 +254,10 @@ def _take_log(environment: Environment, txn: Any, span: LogSpan, bounds: ReadBou
 def _take_from(source: _LogSource, start: bytes, wanted: int, parts: _Parts) -> None:
     """Take as much as is wanted and there is room for, or as the source has."""
     first_key = source.find(start)
+    if first_key is None:
+        return
     is_first = True
-    while first_key is not None and parts.count < wanted:
+    while parts.count < wanted:
         asked = min(_PART_EVENTS, wanted - parts.count)
         records = source.take(asked, 0 if parts.count else 1)
         if not records:
@@ -268,15 +270,12 @@ def _take_from(source: _LogSource, start: bytes, wanted: int, parts: _Parts) -> 
             break
 
 
-def _last_id(parts: _Parts) -> str:
-    return parts.last[ID_AT:ID_END].decode()
-
-
 def _id_behind(parts: _Parts) -> bytes:
     """The id to go on from."""
-    key = find_ulid_bytes(_last_id(parts))
+    last_id = id_of(parts.last)
+    key = find_ulid_bytes(last_id)
     if key is None:
-        raise CorruptRecord(f"the log holds an event whose id is {_last_id(parts)!r}; restore from a backup")
+        raise CorruptRecord(f"the log holds an event whose id is {last_id!r}; restore from a backup")
     return id_after(key)
 
 

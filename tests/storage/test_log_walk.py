@@ -15,7 +15,7 @@ from eventflowdb.storage.file_map import FileMap
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.log_walk import LogWalk, LogWalks
 from eventflowdb.storage.pages import HEADER_BYTES, PageFile, branch_children
-from eventflowdb.storage.records import ID_AT, ID_END, VALUE_BYTES_MIN
+from eventflowdb.storage.records import VALUE_BYTES_MIN, id_of
 from eventflowdb.storage.spans import CHUNK, ReadBounds
 from eventflowdb.storage.trees import Snapshot
 
@@ -58,17 +58,10 @@ def fill(store: LmdbStore, *sizes: int, batch: int = 1) -> list[bytes]:
     return read_log(store)
 
 
-def id_bytes(record: bytes) -> bytes:
-    """The id of a record."""
-    found = find_ulid_bytes(record[ID_AT:ID_END].decode())
-    assert found is not None
-    return found
-
-
-def walks_of(path: Path, make_map: type[FileMap] = FileMap) -> LogWalks:
+def walks_of(path: Path) -> LogWalks:
     """Walks in a data file."""
     file = PageFile(path)
-    return LogWalks(file, make_map(file.fileno(), MAP_BYTES))
+    return LogWalks(file, FileMap(file.fileno(), MAP_BYTES))
 
 
 def walk_on(walk: LogWalk, start: bytes = FIRST, events_max: int = 16) -> list[bytes]:
@@ -200,7 +193,6 @@ def test_lmdb_goes_on_where_a_walk_ends(store: LmdbStore, bounds: ReadBounds) ->
     path = environment.folder / DATA_FILE
     file = PageFile(path)
     file_map = ColdMap(file.fileno(), MAP_BYTES)
-    environment.log_walks = LogWalks(file, file_map)
     for page in range(path.stat().st_size // PAGE_BYTES):
         file_map.cold = {page}
         environment.log_walks = LogWalks(file, file_map)
@@ -287,7 +279,8 @@ def test_a_damaged_branch_sends_no_walk_past_all_events(closed: tuple[Path, list
     tree = Snapshot(file, file.find_meta(), None).find_tree(layout.LOG)
     page = file.page(tree.root)
     keys, _children = branch_children(tree.root, page)
-    last_key = id_bytes(records[-1])
+    last_key = find_ulid_bytes(id_of(records[-1]))
+    assert last_key is not None
     with path.open("r+b") as damaged:
         for key in keys[1:]:
             os.pwrite(damaged.fileno(), b"\xff", tree.root * PAGE_BYTES + page.index(key))
