@@ -81,8 +81,10 @@ class LogWalks:
         if state is None or state.transaction != transaction:
             try:
                 meta = self._file.find_meta()
+                # What is in memory is told of the kernel's pages.
                 if meta.page_bytes != mmap.PAGESIZE:
-                    raise StartRefused("what is in memory is told of other pages than LMDB's")
+                    self._map = None
+                    return None
                 # A commit may have come since the transaction began.
                 if meta.transaction != transaction:
                     return None
