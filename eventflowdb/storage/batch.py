@@ -128,10 +128,10 @@ class Batch:
         changes.put_later(environment.log, self._log_entries, is_append=True)
         # In key order neighbours share pages; the entries of one stream stay in order, since versions grow.
         self._index_entries.sort()
-        changes.put_later(environment.stream_events, self._index_entries)
+        changes.put_later(environment.stream_events, self._index_entries, is_append=True)
         self._write_terms()
         self._links.sort()
-        changes.put_later(environment.links, self._links)
+        changes.put_later(environment.links, self._links, is_append=True)
         self._head = Head(self._position, self._log_entries[-1][0], self._checksum, self._added_at_us)
         changes.put_later(environment.meta, [(layout.HEAD_KEY, layout.pack_head(self._head))])
         return True
@@ -279,4 +279,4 @@ class Batch:
         new.sort()
         self.changes.put_later(environment.terms, new)
         entries.sort()
-        self.changes.put_later(environment.term_events, entries)
+        self.changes.put_later(environment.term_events, entries, is_append=True)

@@ -23,10 +23,11 @@ _decode = msgspec.msgpack.Decoder(list[Change]).decode
 class Changes:
     """The changes of one batch, made in a write transaction. Databases are those of the environment."""
 
-    __slots__ = ("_later", "_made", "_numbers", "_txn")
+    __slots__ = ("_later", "_log", "_made", "_numbers", "_txn")
 
     def __init__(self, environment: Environment, txn: Any) -> None:
         self._numbers = environment.numbers
+        self._log = environment.log
         self._txn = txn
         self._made: list[Change] = []
         self._later: list[tuple[Any, list[Entry], bool]] = []
@@ -39,7 +40,7 @@ class Changes:
     def put_later(self, database: Any, entries: list[Entry], *, is_append: bool = False) -> None:
         """Put values, best in the order of their keys, when `complete` is called; before, nothing must look for them.
 
-        is_append: they belong behind all others, and are in the log.
+        is_append: they belong behind all others: in the log, or of the same key of an index.
         """
         if entries:
             self._later.append((database, entries, is_append))
@@ -51,7 +52,10 @@ class Changes:
         return not self._later
 
     def complete(self) -> None:
-        """Put what was left for later. CorruptRecord where what belongs behind all others does not."""
+        """Put what was left for later. CorruptRecord where the log has something behind what belongs behind all others.
+
+        For that no place is looked for; and a page of an index that is split there stays full, not half empty.
+        """
         later, self._later = self._later, []
         for database, entries, is_append in later:
             if len(entries) == 1:
@@ -60,9 +64,12 @@ class Changes:
                 count = int(self._txn.put(key, value, append=is_append, db=database))
             else:
                 _, count = self._txn.cursor(database).putmulti(entries, append=is_append)
+            # What cannot be appended is passed over, without an error.
             if is_append and count != len(entries):
-                # What cannot be appended is passed over, without an error.
-                raise CorruptRecord("the log goes on beyond its head; restore from a backup")
+                if database is self._log:
+                    raise CorruptRecord("the log goes on beyond its head; restore from a backup")
+                # Of an index that is damaged VERIFY tells. That must not keep anyone from appending.
+                self._txn.cursor(database).putmulti(entries)
 
     def delete(self, database: Any, key: bytes) -> bool:
         """Take a key away; whether it was there."""

@@ -202,6 +202,23 @@ def test_the_size_is_that_of_the_pages_in_use(store: LmdbStore) -> None:
     assert 1_000_000 < store.size_bytes() - empty < 1_100_000
 
 
+def test_indexes_leave_no_page_half_empty(store: LmdbStore) -> None:
+    environment = store.environment
+    cause = "0" * 26
+    for version in range(0, 6000, 60):
+        events = [NewEvent(type="tested", data="{}", causation_id=cause) for _ in range(60)]
+        stored(store, append_of_events(STREAM, version, *events))
+    page_bytes = environment.env.stat()["psize"]
+    with environment.env.begin() as txn:
+        for index, entry_bytes in ((environment.stream_events, 20), (environment.term_events, 16)):
+            full_pages = 6000 * entry_bytes / page_bytes
+            assert full_pages < txn.stat(index)["leaf_pages"] < 1.1 * full_pages
+        entries_of_both = txn.stat(environment.links)
+    # By correlation id, which is the causing id here, and by causation id.
+    assert entries_of_both["entries"] == 12000
+    assert entries_of_both["leaf_pages"] < 1.1 * 12000 * 16 / page_bytes
+
+
 def test_streams_are_numbered_in_order_of_their_first_append(store: LmdbStore) -> None:
     store.append_batch([append_of(STREAM, 0, "a"), append_of(THIRD, 1, "refused"), append_of(OTHER, 0, "b")])
     stored(store, append_of(THIRD, 0, "c"))

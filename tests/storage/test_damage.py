@@ -10,6 +10,7 @@ from eventflowdb.storage import layout
 from eventflowdb.storage.environment import DATA_FILE, id_text
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.spans import CHUNK, LogSpan, ReadBounds
+from eventflowdb.storage.verify import verify
 
 from .samples import (
     ALL,
@@ -133,6 +134,21 @@ def test_nothing_is_appended_behind_a_record_that_the_head_does_not_know(store: 
     with pytest.raises(CorruptRecord, match="the log goes on beyond its head"):
         store.append_batch([append_of(OTHER, 1, "f")])
     assert store.head().position == 5
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_index_that_goes_on_beyond_the_log_keeps_nobody_from_appending(store: LmdbStore, count: int) -> None:
+    environment, beyond = store.environment, b"\x7f" * 16
+    with environment.env.begin(write=True) as txn:
+        number = txn.get(layout.type_key("tested"), db=environment.terms)
+        txn.put(number, beyond, db=environment.term_events)
+    added = stored(store, append_of(OTHER, 1, *"fgh"[:count]))
+    assert read_stream(store, OTHER, 1) == added
+    with environment.env.begin() as txn:
+        cursor = txn.cursor(environment.term_events)
+        assert cursor.set_key(number)
+        assert list(cursor.iternext_dup()) == [*log_keys(store), beyond]
+    assert "term_events" in str(verify(environment).first_problem)
 
 
 @pytest.mark.parametrize("version", [0, 1, 2])
