@@ -174,9 +174,10 @@ def _check_add(value: AddArgument, size_bytes: int) -> Append:
     stream, version = check_stream_id(value.stream), value.version
     if isinstance(version, str):
         version = _check_version_word(version, "version")
-    if not value.events:
+    events = value.events
+    if not events:
         raise InvalidArgument("events: expected at least one event")
-    parts = [_stream_append(stream, version, _check_events(value.events, ""))]
+    parts = [_stream_append(stream, version, _check_events(events, ""))]
     if value.unless is _unset and value.request_id is _unset and value.checkpoint is _unset:
         return _append(parts, size_bytes)
     return _check_conditions(parts, value, size_bytes)

@@ -29,13 +29,14 @@ class Unseen:
             added, begin = records[begin:end], end
             if not added:
                 continue
-            tail = tails.get(part.stream)
+            stream: str = part.stream
+            tail = tails.get(stream)
             if tail is None:
-                tails[part.stream] = added
+                tails[stream] = added
             elif tail and version_of(added[0]) == version_of(tail[-1]) + 1:
                 tail.extend(added)
             else:
-                tails[part.stream] = []
+                tails[stream] = []
 
     def doubt(self, write: Write) -> None:
         """What an append has added is not known: its streams are to be read when the store shows them."""

@@ -7,7 +7,7 @@ from msgspec.structs import astuple
 
 from eventflowdb.consumers import Changed, ConsumerChange
 from eventflowdb.errors import EventflowError, InvalidArgument, UnlessMatched, WrongExpectedVersion
-from eventflowdb.events import ANY, EXISTS, Append, Checkpoint, NewEvent, RecordedEvent, StreamAppend
+from eventflowdb.events import ANY, EXISTS, Append, Checkpoint, NewEvent, RecordedEvent, StreamAppend, Unless
 from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout
@@ -78,35 +78,37 @@ class Batch:
             return error
 
     def _stage_append(self, append: Append) -> Outcome:
+        # Compiled code too has to look each field of a struct up by its name.
+        parts, request_id, checkpoint = append.parts, append.request_id, append.checkpoint
         digest, requests = b"", None
         try:
-            if append.request_id is not None:
+            if request_id is not None:
                 digest, requests = content_digest(append), self._answered_requests()
-                answered = requests.find(append.request_id, digest)
+                answered = requests.find(request_id, digest)
                 if answered is not None:
-                    self._ack_again(append.checkpoint)
+                    self._ack_again(checkpoint)
                     return answered
-            self._require_conditions(append)
+            if checkpoint is not None:
+                self._consumer_writes().require_held(checkpoint)
+            for part in parts:
+                self._require_version(part)
+            self._require_no_match(append.unless)
             first_id = self._next_id
-            correlations = self._correlate(append.parts)
+            correlations = self._correlate(parts)
         except EventflowError as error:
             return error
         records: list[bytes] = []
-        for part in append.parts:
+        for part in parts:
             self._stage_part(part, correlations, records)
-        if append.checkpoint is not None:
-            self._consumer_writes().ack(append.checkpoint.consumer, [append.checkpoint.id])
-        if requests is not None and append.request_id is not None:
+        if checkpoint is not None:
+            self._consumer_writes().ack(checkpoint.consumer, [checkpoint.id])
+        if requests is not None and request_id is not None:
             answer = Answer(digest, first_id.to_bytes(ULID_BYTES, "big"), len(records))
-            requests.remember(append.request_id, answer, records)
+            requests.remember(request_id, answer, records)
         return records
 
-    def _require_conditions(self, append: Append) -> None:
-        if append.checkpoint is not None:
-            self._consumer_writes().require_held(append.checkpoint)
-        for part in append.parts:
-            self._require_version(part)
-        for index, unless in enumerate(append.unless):
+    def _require_no_match(self, conditions: Sequence[Unless]) -> None:
+        for index, unless in enumerate(conditions):
             found = find_match(self._environment, self._txn, self._terms, unless)
             if found is not None:
                 raise UnlessMatched.of(index, id_text(found))
