@@ -23,8 +23,8 @@ COMPILED = {
     "eventflowdb/wire": ("inline", "integers", "links", "replies", "requests", "values"),
     "eventflowdb/storage": (
         *("batch", "changes", "checksum", "conditions", "consumers", "environment", "id_lists", "journal", "layout"),
-        *("lmdb_store", "log_walk", "queries", "records", "requests", "searches", "selection", "settling", "spans"),
-        *("stream_index", "tip", "transactions"),
+        *("lmdb_store", "log_walk", "queries", "records", "requests", "room", "searches", "selection", "settling"),
+        *("spans", "stream_index", "tip", "transactions"),
     ),
     "eventflowdb/service": (
         *("appends", "budget", "commits", "company", "contention", "conversation", "dispatch", "forwarding", "fronts"),

@@ -12,8 +12,9 @@ ZERO_ULID = "0" * 26
 _ID_MAX = (1 << 128) - 1
 _RANDOM_BITS = 80
 _RANDOM_END = 1 << _RANDOM_BITS
+_40_BITS: Final[int] = (1 << 40) - 1
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+_PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
 _DIGITS: Final = bytes([b"0123456789ABCDEFGHIJKLMNOPQRSTUV!"[_ALPHABET.find(chr(byte).upper())] for byte in range(256)])
 """Of each character of a ULID, either case, the digit that int() knows for it; of any other one that it refuses."""
 _ULID_CHARACTERS: Final = 26
@@ -22,6 +23,7 @@ _UUID_CHARACTERS: Final = 36
 _UUID_BYTES: Final = 16
 _NIL_UUID: Final = bytes(_UUID_BYTES)
 _from_hex: Final = bytes.fromhex
+_random_bytes: Final = os.urandom
 _STREAMS_KEPT = 1024
 """A request names its stream once, and it is asked for several times while the request is carried out: as many as may
 be under way at once."""
@@ -49,28 +51,31 @@ def id_after(event_id: bytes) -> bytes:
 
 def ulid_text(number: int) -> str:
     """The 26 upper-case characters of a ULID given as a 128-bit integer."""
-    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+    # In numbers of one machine word: each step with one of 128 bits costs as much as all steps with these.
+    time, middle, low = number >> 80, (number >> 40) & _40_BITS, number & _40_BITS
+    pairs = _PAIRS
+    return (
+        f"{pairs[time >> 40]}{pairs[time >> 30 & 1023]}{pairs[time >> 20 & 1023]}{pairs[time >> 10 & 1023]}"
+        f"{pairs[time & 1023]}{pairs[middle >> 30]}{pairs[middle >> 20 & 1023]}{pairs[middle >> 10 & 1023]}"
+        f"{pairs[middle & 1023]}{pairs[low >> 30]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
+    )
 
 
 def ulid_texts(first: int, count: int) -> list[str]:
     """The texts of `count` consecutive ULIDs from `first` on; most of each text is shared by 2^20 neighbours."""
+    if count == 1:
+        return [ulid_text(first)]
     texts: list[str] = []
     pairs, add = _PAIRS, texts.append
     high, low = first >> 20, first & 0xFFFFF
     while count > 0:
         # Counted in small numbers: one with 128 bits costs as much as all the rest.
-        prefix, end = _prefix(high), min(low + count, 1 << 20)
+        prefix, end = ulid_text(high << 20)[:22], min(low + count, 1 << 20)
         count -= end - low
         for number in range(low, end):
             add(f"{prefix}{pairs[number >> 10]}{pairs[number & 1023]}")
         high, low = high + 1, 0
     return texts
-
-
-@lru_cache(maxsize=16)
-def _prefix(high: int) -> str:
-    """The first 22 characters of the ids that begin with these 108 bits; those of a batch share them."""
-    return ulid_text(high << 20)[:22]
 
 
 def next_ids(now_us: int, last_us: int, last_id: int, count: int) -> tuple[int, int]:
@@ -82,11 +87,11 @@ def next_ids(now_us: int, last_us: int, last_id: int, count: int) -> tuple[int, 
     us = max(now_us, last_us)
     if us // 1000 > last_id >> _RANDOM_BITS:
         # The random part starts in its lower half, so that counting on cannot reach the next millisecond.
-        return (us // 1000) << _RANDOM_BITS | int.from_bytes(os.urandom(10), "big") >> 1, us
+        return (us // 1000) << _RANDOM_BITS | int.from_bytes(_random_bytes(10), "big") >> 1, us
     if last_id % _RANDOM_END + count >= _RANDOM_END:
         # Only after 2^79 ids in one millisecond, or a log that came from elsewhere: go on in the next one.
         us = ((last_id >> _RANDOM_BITS) + 1) * 1000
-        return (us // 1000) << _RANDOM_BITS | int.from_bytes(os.urandom(9), "big"), us
+        return (us // 1000) << _RANDOM_BITS | int.from_bytes(_random_bytes(9), "big"), us
     return last_id + 1, us
 
 

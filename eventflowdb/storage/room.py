@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import lmdb
 
@@ -15,9 +15,12 @@ from eventflowdb.limits import FREE_SPACE_PLENTY_BYTES, FREE_SPACE_SECONDS
 
 _FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_TEXTS = tuple(os.strerror(number) for number in _FULL_NUMBERS)
-_BATCH_GROWTH = 4
+_BATCH_GROWTH: Final = 4
 """A batch may need this many times its own size on disk: records, indexes, copied pages."""
-_FIRST_PAGES = 64
+_FIRST_PAGES: Final = 64
+# Of a module that is not compiled, constants are looked up each time.
+_ASKED_SECONDS: Final[float] = FREE_SPACE_SECONDS
+_PLENTY_BYTES: Final[int] = FREE_SPACE_PLENTY_BYTES
 
 
 class FreeSpace:
@@ -37,10 +40,7 @@ class FreeSpace:
         if min_free_bytes == 0:
             return
         taken, now = batch_bytes * _BATCH_GROWTH, self._seconds()
-        if (
-            now - self._asked_at >= FREE_SPACE_SECONDS
-            or self._free_bytes - taken < min_free_bytes + FREE_SPACE_PLENTY_BYTES
-        ):
+        if now - self._asked_at >= _ASKED_SECONDS or self._free_bytes - taken < min_free_bytes + _PLENTY_BYTES:
             disk = os.statvfs(self._folder)
             self._free_bytes, self._asked_at = disk.f_bavail * disk.f_frsize, now
         if self._free_bytes - taken < min_free_bytes:

@@ -153,6 +153,17 @@ def test_an_answer_that_was_repeated_while_it_is_at_hand_leaves_a_stream_in_doub
     assert_in_doubt(server, connection, records)
 
 
+def test_an_append_behind_an_answer_of_long_ago_leaves_a_stream_in_doubt(
+    server: SteppedServer, connection: Connection
+) -> None:
+    records = append(server, add_once()) + append(server, add(STREAM, 1, "b"))
+    show(server)
+    append(server, add(OTHER, 1, "deferred"))
+    assert append(server, add_once()) == records[:1]
+    records += append(server, add(STREAM, 2, "c"))
+    assert_in_doubt(server, connection, records)
+
+
 def test_a_read_behind_an_append_of_its_own_connection_sees_it(server: SteppedServer, connection: Connection) -> None:
     append(server, add(STREAM, 0, "a"))
     connection.send(add(STREAM, 1, "b"), get(STREAM))
