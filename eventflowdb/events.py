@@ -48,7 +48,7 @@ class RecordedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     tags: tuple[str, ...] = ()
 
 
-class StreamAppend(msgspec.Struct, frozen=True):
+class StreamAppend(msgspec.Struct, frozen=True, gc=False):
     """Events for one stream, if it holds what is expected; without events it is a check alone.
 
     stream: canonical lower-case UUID.
@@ -67,7 +67,7 @@ class Collision(msgspec.Struct, frozen=True):
     actual: int
 
 
-class Unless(msgspec.Struct, frozen=True, omit_defaults=True):
+class Unless(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What must not be in the log: an event after `after` of one of the types, if given, that carries all of the tags.
 
     after: event id, 16 bytes; at least a type or a tag is given.
@@ -78,7 +78,7 @@ class Unless(msgspec.Struct, frozen=True, omit_defaults=True):
     after: bytes = bytes(ULID_BYTES)
 
 
-class Checkpoint(msgspec.Struct, frozen=True):
+class Checkpoint(msgspec.Struct, frozen=True, gc=False):
     """An event that an append acks, in the same step, if this member of the consumer holds it.
 
     id: 16 bytes; is_held: whether it did when the append came.
@@ -90,7 +90,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     is_held: bool = False
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """One request to append: all of its parts are stored if every condition holds, else nothing.
 
     parts: each of another stream; request_id: under which the answer is remembered; checkpoint: an event that it acks;

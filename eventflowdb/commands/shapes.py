@@ -26,7 +26,7 @@ class EventArgument(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     tags: list[str] | Optional = UNSET
 
 
-class UnlessArgument(msgspec.Struct, forbid_unknown_fields=True):
+class UnlessArgument(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What must not be in the log: one item of `unless`."""
 
     types: list[str] | Optional = UNSET
@@ -34,7 +34,7 @@ class UnlessArgument(msgspec.Struct, forbid_unknown_fields=True):
     after: str | Optional = UNSET
 
 
-class CheckpointArgument(msgspec.Struct, forbid_unknown_fields=True):
+class CheckpointArgument(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The event of a consumer that an append acks."""
 
     consumer: str
@@ -42,7 +42,7 @@ class CheckpointArgument(msgspec.Struct, forbid_unknown_fields=True):
     id: str
 
 
-class ConditionsArgument(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class ConditionsArgument(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     """What ADD and ADDMANY take alike, behind their own fields."""
 
     unless: UnlessArgument | list[UnlessArgument] | Optional = UNSET
@@ -50,7 +50,7 @@ class ConditionsArgument(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tru
     checkpoint: CheckpointArgument | Optional = UNSET
 
 
-class AddArgument(ConditionsArgument):
+class AddArgument(ConditionsArgument, gc=False):
     """What ADD takes."""
 
     stream: str
@@ -58,7 +58,7 @@ class AddArgument(ConditionsArgument):
     events: list[EventArgument]
 
 
-class StreamAppendArgument(msgspec.Struct, forbid_unknown_fields=True):
+class StreamAppendArgument(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """One stream of an ADDMANY; without events it is a check alone."""
 
     stream: str
@@ -66,13 +66,13 @@ class StreamAppendArgument(msgspec.Struct, forbid_unknown_fields=True):
     events: list[EventArgument] | Optional = UNSET
 
 
-class AddManyArgument(ConditionsArgument):
+class AddManyArgument(ConditionsArgument, gc=False):
     """What ADDMANY takes."""
 
     appends: list[StreamAppendArgument]
 
 
-class GetArgument(msgspec.Struct, forbid_unknown_fields=True):
+class GetArgument(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What GET takes."""
 
     stream: str
@@ -81,7 +81,7 @@ class GetArgument(msgspec.Struct, forbid_unknown_fields=True):
     wait_ms: Integer | Optional = UNSET
 
 
-class GetAllArgument(msgspec.Struct, forbid_unknown_fields=True):
+class GetAllArgument(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What GETALL takes."""
 
     offset: str | Optional = UNSET
@@ -90,7 +90,7 @@ class GetAllArgument(msgspec.Struct, forbid_unknown_fields=True):
     wait_ms: Integer | Optional = UNSET
 
 
-class StreamRead(msgspec.Struct, frozen=True):
+class StreamRead(msgspec.Struct, frozen=True, gc=False):
     """A checked GET: skip `version` events, then at most `limit` (None: all); where there are none, wait so long."""
 
     stream: str
@@ -99,7 +99,7 @@ class StreamRead(msgspec.Struct, frozen=True):
     wait_ms: int = 0
 
 
-class LogRead(msgspec.Struct, frozen=True):
+class LogRead(msgspec.Struct, frozen=True, gc=False):
     """A checked GETALL: from the first id not below `start` (16 bytes) on, at most `limit` events.
 
     wait_ms: how long to wait where there are none.

@@ -69,6 +69,10 @@ class Contention:
             self._learn_refused(outcome)
             self._refuse(session, reply, outcome)
 
+    def settling(self, session: Session, reply: PendingReply) -> "Settling":
+        """What has an append answered when it is called with the outcome."""
+        return Settling(self, session, reply)
+
     def _refuse(self, session: Session, reply: PendingReply, collision: Collision) -> None:
         stream, expected, actual = collision.stream, collision.expected, collision.actual
         if isinstance(expected, int) and expected < actual:
@@ -113,3 +117,17 @@ class Contention:
             return self._database.find_stream_length(stream)
         except EventflowError:
             return None
+
+
+class Settling:
+    """What waits for the outcome of an append. (A closure would be two objects where this is one.)"""
+
+    __slots__ = ("_contention", "_reply", "_session")
+
+    def __init__(self, contention: Contention, session: Session, reply: PendingReply) -> None:
+        self._contention = contention
+        self._session = session
+        self._reply = reply
+
+    def __call__(self, outcome: Outcome | StoreOutcome) -> None:
+        self._contention.settle(self._session, self._reply, outcome)

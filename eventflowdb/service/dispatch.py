@@ -222,20 +222,15 @@ class Dispatcher:
             fault = error_of(Failure(), self._log, "a request failed")
             reply, error_code = replies.error(fault), fault.code
         if isinstance(reply, PendingReply):
-            self._count_later(reply, session, command, words, began)
+            reply.count_with(_Counting(self, session, command, words, began))
             return reply if reply.value is None else reply.value
-        self._count(session, command, words, began, error_code)
+        self.count(session, command, words, began, error_code)
         return reply
 
-    def _count_later(
-        self, reply: PendingReply, session: Session, command: _Command, words: list[bytes], began: float
-    ) -> None:
-        # Apart, since what a closure holds is slower to reach for all who do not need it.
-        reply.count_with(lambda value: self._count(session, command, words, began, _error_code(value)))
-
-    def _count(
+    def count(
         self, session: Session, command: _Command, words: list[bytes], began: float, error_code: str | None
     ) -> None:
+        """Count a command that began then, and keep it where it was slow."""
         seconds = self._seconds() - began
         command.count.add(seconds)
         if error_code is not None:
@@ -256,6 +251,24 @@ class Dispatcher:
 
     def _find(self, name: bytes) -> _Command | None:
         return self._commands.get(name) or self._commands.get(name.upper())
+
+
+class _Counting:
+    """Counts a command when its reply is decided. (A closure would be two objects where this is one.)"""
+
+    __slots__ = ("_began", "_command", "_dispatcher", "_session", "_words")
+
+    def __init__(
+        self, dispatcher: Dispatcher, session: Session, command: _Command, words: list[bytes], began: float
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._session = session
+        self._command = command
+        self._words = words
+        self._began = began
+
+    def __call__(self, reply: object) -> None:
+        self._dispatcher.count(self._session, self._command, self._words, self._began, _error_code(reply))
 
 
 def _error_code(reply: object) -> str | None:

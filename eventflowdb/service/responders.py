@@ -60,7 +60,6 @@ class Responders:
         # Apart, or those who read each new event once would drive out what is read again and again.
         self._recent_ends = RecentReplies(database, RECENT_ENDS_BYTES_MAX)
         self._contention = contention
-        self._settle_append = contention.settle
         self._seconds = seconds
         self._started = seconds()
 
@@ -106,7 +105,7 @@ class Responders:
         if refused is not None:
             return refused
         reply = PendingReply()
-        self._appends.append(append, lambda outcome: self._settle_append(session, reply, outcome))
+        self._appends.append(append, self._contention.settling(session, reply))
         return reply
 
     def get(self, session: Session, words: Words) -> Reply:
