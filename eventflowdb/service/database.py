@@ -13,8 +13,9 @@ from eventflowdb.service.company import Company
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.freshness import Freshness, OnFresh
 from eventflowdb.service.notices import Notices
-from eventflowdb.service.reads import Answer, Reads
+from eventflowdb.service.reads import Reads
 from eventflowdb.service.records import version_of
+from eventflowdb.service.reply import Answer
 from eventflowdb.service.searches import Searches
 from eventflowdb.service.tails import Tails
 from eventflowdb.service.turns import StagingTurn

@@ -37,6 +37,8 @@ from eventflowdb.limits import (
     INTEGER_MAX,
 )
 from eventflowdb.service.company import Company
+from eventflowdb.service.read_ahead import ReadAhead
+from eventflowdb.service.reply import Answer
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.records import id_of
@@ -51,8 +53,6 @@ STEP = ReadBounds(
 """What a page goes on by, after a first step like any small read; all of them together are a chunk."""
 
 ONE = ReadBounds(1, 1)
-Answer = Chunk | Rendered
-"""What a reply is made of: a few records, or a page of them rendered."""
 Found = TypeVar("Found")
 
 NextTurn = Callable[[Callable[[], None]], object]
@@ -119,6 +119,7 @@ class Reads:
         self._pages = _Warmth()
         self._has_paged = False
         """Whether a page was read here in this turn."""
+        self._ahead = ReadAhead(self._read_log_page, self._may_page, next_turn)
 
     def open_stream(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
         """Begin to read a stream; see LmdbStore.open_stream."""
@@ -146,9 +147,12 @@ class Reads:
 
     def answer_log(self, start: bytes, limit: int) -> "Answer | Deferred[Answer]":
         """The same for a reply, as in `answer_stream`."""
-        if limit > INLINE_READ_EVENTS_MAX:
-            return self._answer_page(lambda bounds: self._store.render_log(start, limit, bounds, array_items))
-        return self.read_small(lambda: self._store.open_log(start, limit, INLINE))
+        if limit <= INLINE_READ_EVENTS_MAX:
+            return self.read_small(lambda: self._store.open_log(start, limit, INLINE))
+        page = self._ahead.take(start, limit) or self._read_log_page(start, limit)
+        if self.company.is_alone and not isinstance(page, Deferred):
+            self._ahead.answered(start, limit, page)
+        return page
 
     def open_stream_end(self, stream: str, version: int, limit: int | None) -> "Chunk | Deferred[Chunk]":
         """The same where few events are expected, whatever the limit: the first of them, and what is left."""
@@ -199,15 +203,23 @@ class Reads:
             self._faults_before = faults
         return found
 
+    def _read_log_page(self, start: bytes, limit: int) -> "Answer | Deferred[Answer]":
+        return self._answer_page(lambda bounds: self._store.render_log(start, limit, bounds, array_items))
+
+    def _may_page(self) -> bool:
+        """Whether a page may be read on this thread now."""
+        cold_until = max(self._pages.cold_until, self._small.cold_until)
+        return not self._has_paged and self.company.is_alone and self._seconds() >= cold_until
+
     def _answer_page(self, read: Callable[[ReadBounds], Rendered]) -> "Answer | Deferred[Answer]":
         """A read of many events that a client waits for: its first chunk, which may be one large event more."""
-        began = self._seconds()
-        if self._has_paged or not self.company.is_alone or began < max(self._pages.cold_until, self._small.cold_until):
+        if not self._may_page():
             return self._run(lambda: read(CHUNK))
+        began = self._seconds()
         self._has_paged = True
         self._next_turn(self._begin_turn)
         faults = self._faults()
-        pieces, event_count, rest = read(INLINE)
+        pieces, event_count, rest, last_id = read(INLINE)
         size_bytes = sum(map(len, pieces))
         self._faults_before = self._faults()
         while (
@@ -216,12 +228,12 @@ class Reads:
             and event_count + STEP.events_max <= CHUNK.events_max
             and size_bytes + STEP.bytes_max <= CHUNK.bytes_max
         ):
-            more, more_events, rest = self._store.render_on(rest, STEP, array_items)
+            more, more_events, rest, last_id = self._store.render_on(rest, STEP, array_items)
             pieces += more
             event_count += more_events
             size_bytes += sum(map(len, more))
             self._faults_before = self._faults()
-        page = Rendered(pieces, event_count, rest)
+        page = Rendered(pieces, event_count, rest, last_id)
         if self._faults_before > faults:
             self._pages.failed(began, self._seconds())
             if rest is not None:
@@ -231,8 +243,8 @@ class Reads:
     def _fill(self, page: Rendered, size_bytes: int, rest: Span) -> Rendered:
         """On a thread: a chunk that begins with this one."""
         room = ReadBounds(max(1, CHUNK.events_max - page.event_count), max(1, CHUNK.bytes_max - size_bytes))
-        more, more_events, rest_of_all = self._store.render_on(rest, room, array_items)
-        return Rendered(page.pieces + more, page.event_count + more_events, rest_of_all)
+        more, more_events, rest_of_all, last_id = self._store.render_on(rest, room, array_items)
+        return Rendered(page.pieces + more, page.event_count + more_events, rest_of_all, last_id)
 
     def _begin_turn(self) -> None:
         self._has_paged = False

@@ -126,12 +126,15 @@ class BlockedReply(PendingReply):
         raise NotImplementedError
 
 
+Answer = Chunk | Rendered
+"""What a reply is made of: a few records, or a page of them rendered."""
+
 Reply = bytes | PendingReply | LongReply
 _PIECES_JOINED_MAX: Final = 4
 """So few pieces are sent sooner when they are one."""
 
 
-def chunk_reply(chunk: Chunk | Rendered, behind: Sequence[bytes] = ()) -> bytes | LongReply:
+def chunk_reply(chunk: Answer, behind: Sequence[bytes] = ()) -> bytes | LongReply:
     """The reply to a read that begins with this chunk. behind: events that follow the last one.
 
     The bytes of it if the chunk is all there is, and not so much that it is rendered in pieces.
@@ -142,7 +145,7 @@ def chunk_reply(chunk: Chunk | Rendered, behind: Sequence[bytes] = ()) -> bytes 
             return replies.bulk_array([*records, *behind] if behind else records)
         pieces = [replies.array_items(records)]
     else:
-        pieces, _, rest = chunk
+        pieces, _, rest, _ = chunk
     start = replies.array_start(chunk.total() + len(behind))
     ending = replies.array_items(behind) + replies.ARRAY_END
     if rest is None and len(pieces) <= _PIECES_JOINED_MAX:

@@ -19,10 +19,9 @@ from eventflowdb.service.contention import Contention
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
-from eventflowdb.service.reads import Answer
 from eventflowdb.service.recent import AskedBefore, RecentReplies
 from eventflowdb.service.records import version_of
-from eventflowdb.service.reply import LongReply, PendingReply, Reply, chunk_reply
+from eventflowdb.service.reply import Answer, LongReply, PendingReply, Reply, chunk_reply
 from eventflowdb.service.session import Session
 from eventflowdb.service.unseen import Tail
 from eventflowdb.service.waits import Waits

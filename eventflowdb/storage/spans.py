@@ -61,11 +61,15 @@ class Chunk(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """A chunk as it is sent: in pieces, of so many events, and what is left of the read after them."""
+    """A chunk as it is sent: in pieces, of so many events, and what is left of the read after them.
+
+    last_id: of the last event, 16 bytes; nothing where it was not read from the log.
+    """
 
     pieces: list[bytes]
     event_count: int
     rest: Span | None
+    last_id: bytes = b""
 
     def total(self) -> int:
         """The number of events in this chunk and all that follow it."""
@@ -111,8 +115,8 @@ def read_on(environment: Environment, txn: Any, span: StreamSpan | LogSpan, boun
     """The next chunk of a read."""
     if isinstance(span, LogSpan):
         parts = _Parts(None)
-        rest = _take_log(environment, txn, span, bounds, parts)
-        return Chunk(parts.kept, rest)
+        last_id = _take_log(environment, txn, span, bounds, parts)
+        return Chunk(parts.kept, _rest_of_log(span, parts, last_id))
     number, stream, version, remaining = span
     keys = _next_ids(environment, txn, span, bounds)
     return read_stream_page(environment, txn, number, stream, version, remaining, keys, bounds)
@@ -124,8 +128,8 @@ def render_on(
     """The same, rendered."""
     if isinstance(span, LogSpan):
         parts = _Parts(render)
-        rest = _take_log(environment, txn, span, bounds, parts)
-        return Rendered(parts.kept, parts.count, rest)
+        last_id = _take_log(environment, txn, span, bounds, parts)
+        return Rendered(parts.kept, parts.count, _rest_of_log(span, parts, last_id), last_id)
     return render_stream_page(environment, txn, span, _next_ids(environment, txn, span, bounds), bounds, render)
 
 
@@ -231,8 +235,8 @@ class _LogCursor:
         return load_page(values)
 
 
-def _take_log(environment: Environment, txn: Any, span: LogSpan, bounds: ReadBounds, parts: _Parts) -> LogSpan | None:
-    """Read the beginning of a span of the log; what is left of it."""
+def _take_log(environment: Environment, txn: Any, span: LogSpan, bounds: ReadBounds, parts: _Parts) -> bytes:
+    """Read the beginning of a span of the log; the id of the last event that was read."""
     wanted = min(span.remaining, bounds.events_max)
     start, bytes_left = span.start, bounds.bytes_max
     is_full = False
@@ -241,14 +245,19 @@ def _take_log(environment: Environment, txn: Any, span: LogSpan, bounds: ReadBou
         if walk is not None:
             _take_from(walk, start, wanted, parts)
             if parts.count:
-                start, bytes_left, is_full = _id_behind(parts), walk.bytes_left, walk.is_full
+                bytes_left, is_full = walk.bytes_left, walk.is_full
     if parts.count < wanted and not is_full:
+        if parts.count:
+            start = id_after(_last_id(parts))
         _take_from(_LogCursor(txn.cursor(environment.log), bytes_left), start, wanted, parts)
-        start = _id_behind(parts)
     if position_of(parts.last) - position_of(parts.first) != parts.count - 1:
         raise CorruptRecord(f"the log has a gap before event {id_of(parts.last)}; restore from a backup")
+    return _last_id(parts)
+
+
+def _rest_of_log(span: LogSpan, parts: _Parts, last_id: bytes) -> LogSpan | None:
     remaining = span.remaining - parts.count
-    return LogSpan(start, remaining) if remaining else None
+    return LogSpan(id_after(last_id), remaining) if remaining else None
 
 
 def _take_from(source: _LogSource, start: bytes, wanted: int, parts: _Parts) -> None:
@@ -270,13 +279,12 @@ def _take_from(source: _LogSource, start: bytes, wanted: int, parts: _Parts) -> 
             break
 
 
-def _id_behind(parts: _Parts) -> bytes:
-    """The id to go on from."""
-    last_id = id_of(parts.last)
-    key = find_ulid_bytes(last_id)
+def _last_id(parts: _Parts) -> bytes:
+    text = id_of(parts.last)
+    key = find_ulid_bytes(text)
     if key is None:
-        raise CorruptRecord(f"the log holds an event whose id is {last_id!r}; restore from a backup")
-    return id_after(key)
+        raise CorruptRecord(f"the log holds an event whose id is {text!r}; restore from a backup")
+    return key
 
 
 def _ends_early() -> CorruptRecord:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from eventflowdb.limits import ALONE_SECONDS_MIN, INLINE_READ_EVENTS_MAX
 
 from .fakes import PING, STREAM, Connection, SteppedServer, add, get, read_replies, request
@@ -61,6 +63,30 @@ def test_a_page_in_pieces_is_one_reply_among_others(server: SteppedServer, conne
     connection.send(PING, PAGE, PING, get(STREAM, limit=EVENTS), PING)
     server.finish()
     assert read_replies(connection.take()) == ["PONG", "PONG", records, "PONG", records, "PONG"]
+
+
+@pytest.mark.parametrize("place", ["offset", "after"])
+def test_who_reads_on_and_on_gets_the_log_while_it_grows(
+    server: SteppedServer, connection: Connection, place: str
+) -> None:
+    """Most pages have been read when they are asked for."""
+    records = server.hold(STREAM, 7 * EVENTS)
+    connection.send(PING)
+    connection.take()
+    server.clock.advance(2 * ALONE_SECONDS_MIN)
+    seen: list[bytes] = []
+    while len(seen) < len(records):
+        last_id = json.loads(seen[-1])["id"] if seen else "0" * 26
+        overlap = 1 if seen and place == "offset" else 0
+        connection.send(request("GETALL", json.dumps({place: last_id, "limit": EVENTS})))
+        (page,) = read_replies(connection.take())
+        assert page[:overlap] == seen[len(seen) - overlap :]
+        seen += page[overlap:]
+        server.finish()
+        if len(seen) > 5 * EVENTS > len(records) - 3 * EVENTS:
+            records += server.hold(STREAM, 1)
+        server.clock.advance(2 * ALONE_SECONDS_MIN)
+    assert seen == records
 
 
 def test_a_page_behind_an_append_waits_for_it(server: SteppedServer, connection: Connection) -> None:

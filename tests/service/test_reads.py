@@ -19,7 +19,8 @@ from eventflowdb.limits import (
     INLINE_READ_PAUSE_TIMES,
     INLINE_READ_SECONDS_MAX,
 )
-from eventflowdb.service.reads import Answer, Reads, disk_faults
+from eventflowdb.service.reads import Reads, disk_faults
+from eventflowdb.service.reply import Answer
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.spans import CHUNK, Chunk, ReadBounds, Render, Rendered, Span
 from eventflowdb.wire.replies import array_items

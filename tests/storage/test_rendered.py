@@ -106,7 +106,7 @@ def test_an_event_larger_than_a_chunk_is_a_chunk_alone(store: LmdbStore) -> None
         large = store.render_on(rendered.rest, CHUNK, render)
         assert large.pieces == [render(records[PARTS : PARTS + 1])]
         assert large.rest is not None
-        assert store.render_on(large.rest, CHUNK, render) == ([render(records[-1:])], 1, None)
+        assert store.render_on(large.rest, CHUNK, render)[:3] == ([render(records[-1:])], 1, None)
 
 
 def test_nothing_is_rendered_of_what_holds_nothing(store: LmdbStore) -> None:
