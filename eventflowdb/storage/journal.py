@@ -24,7 +24,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import google_crc32c
 
@@ -33,20 +33,23 @@ from eventflowdb.limits import JOURNAL_GROWTH_BYTES
 from eventflowdb.storage.folder import sync_folder
 from eventflowdb.storage.room import is_full
 
-BLOCK_BYTES = 4096
+BLOCK_BYTES: Final = 4096
 META_BYTES = 136
 NAMES = ("journal-0", "journal-1")
 
-_HEAD_MAGIC, _MARK_MAGIC, _RECORD_MAGIC = b"EFJH", b"EFJM", b"EFJR"
+_HEAD_MAGIC, _MARK_MAGIC = b"EFJH", b"EFJM"
+_RECORD_MAGIC: Final = b"EFJR"
 _SEAL = struct.Struct("<4sI")
 _HEAD = struct.Struct(f"<16sQQQ{META_BYTES}s{META_BYTES}s")
 _MARK = struct.Struct("<QB")
 _RECORD = struct.Struct("<QQQ")
-_RECORD_HEAD_BYTES = _SEAL.size + _RECORD.size
+_RECORD_HEAD_BYTES: Final[int] = _SEAL.size + _RECORD.size
 _COMPLETE, _CLOSED = 1, 2
 _NEW_BYTES = 16 * BLOCK_BYTES
 
-_crc32c = google_crc32c.extend
+_crc32c: Final = google_crc32c.extend
+_pack_seal: Final = _SEAL.pack
+_pack_record: Final = _RECORD.pack
 
 
 class State(NamedTuple):
@@ -239,7 +242,7 @@ class Journal:
     def write(self, changes: bytes) -> None:
         """Write the changes of one commit; they count when they are flushed. OSError: they must be taken back."""
         file, offset = self._active, self._offset
-        body = _RECORD.pack(_generation(file), self._number, len(changes))
+        body = _pack_record(_generation(file), self._number, len(changes))
         crc = _crc32c(_crc32c(0, body), changes)
         end = _after(offset, len(changes))
         self._last_offset = offset
@@ -247,7 +250,7 @@ class Journal:
             self._grow(file, end)
         # To the end of its last block: of a block that is not in memory the rest would have to be read from the disk.
         rest = bytes(end - offset - _RECORD_HEAD_BYTES - len(changes))
-        file.write(offset, b"".join((_SEAL.pack(_RECORD_MAGIC, crc), body, changes, rest)))
+        file.write(offset, b"".join((_pack_seal(_RECORD_MAGIC, crc), body, changes, rest)))
         self._number += 1
         self._offset = end
 
