@@ -27,9 +27,9 @@ COMPILED = {
         *("spans", "stream_index", "tip", "transactions"),
     ),
     "eventflowdb/service": (
-        *("appends", "budget", "commits", "company", "contention", "conversation", "dispatch", "forwarding", "fronts"),
-        *("groups", "handshake", "inline", "outbox", "pacing", "pages", "recent", "records", "reply", "responders"),
-        *("session", "statistics", "turns", "unseen", "waits", "window", "writer"),
+        *("appends", "budget", "commits", "company", "contention", "conversation", "dispatch", "forwarding"),
+        *("freshness", "fronts", "groups", "handshake", "inline", "outbox", "pacing", "pages", "recent", "records"),
+        *("reply", "responders", "session", "statistics", "turns", "unseen", "waits", "window", "writer"),
     ),
 }
 """The modules, by folder."""

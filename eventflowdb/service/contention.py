@@ -46,7 +46,7 @@ class Contention:
         if collision is None:
             return None
         # It waits for nothing, as a read does not.
-        self._database.freshness.others += 1
+        self._database.freshness.visibility.others += 1
         reply = PendingReply()
         self._refuse(session, reply, collision)
         return reply

@@ -82,6 +82,7 @@ class Conversation:
         self._execute = dispatcher.execute
         self._order_of = dispatcher.order_of
         self._freshness = dispatcher.freshness
+        self._visibility = dispatcher.freshness.visibility
         self._budget = budget
         session.peer = self
         # What a new session is has just been followed.
@@ -122,7 +123,7 @@ class Conversation:
             if (
                 words is not None
                 and not self._budget.is_exhausted
-                and not (self._freshness.is_stale and self._dispatcher.must_freshen(self._session, words))
+                and not (self._visibility.is_stale and self._dispatcher.must_freshen(self._session, words))
             ):
                 self._run_alone(words)
                 return
@@ -339,7 +340,7 @@ class Conversation:
         """Whether a read has to wait: for the appends before it, or to see what others were answered."""
         if self._owed:
             return self._order_of(self._session, request) is Order.READ
-        if not self._freshness.is_stale or not self._dispatcher.must_freshen(self._session, request):
+        if not self._visibility.is_stale or not self._dispatcher.must_freshen(self._session, request):
             return False
         if not self._is_freshening:
             self._is_freshening = True

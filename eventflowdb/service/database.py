@@ -11,7 +11,7 @@ from eventflowdb.limits import CONSUMERS_MAX
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.company import Company
 from eventflowdb.service.estimates import Estimates
-from eventflowdb.service.freshness import Freshness, OnFresh
+from eventflowdb.service.freshness import Freshness, OnFresh, Visibility
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.records import version_of
@@ -53,9 +53,8 @@ class NoWriter:
     def __init__(self) -> None:
         self.commits = Commits()
         self.turn = StagingTurn()
-        self.is_stale = False
+        self.visibility = Visibility()
         self.unseen = Unseen()
-        self.others = 0
 
     def freshen(self, call: OnFresh) -> None:
         """Nothing is answered here that reads do not see."""

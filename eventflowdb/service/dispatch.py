@@ -72,7 +72,7 @@ class Dispatcher:
         self._clients = clients
         self._statistics = statistics
         self._seconds = seconds
-        self._freshness = database.freshness
+        self._visibility = database.freshness.visibility
         self._is_seen = is_seen
         self._turn = database.turn
         self._company = database.company
@@ -168,7 +168,7 @@ class Dispatcher:
         if self._turn.is_unnoticed:
             self._turn.stand_back()
         if not command.is_append:
-            self._freshness.others += 1
+            self._visibility.others += 1
         if self._monitors:
             self._show_monitors(session, command.spec, request)
         return self._respond(session, command, request, began)

@@ -34,7 +34,7 @@ from eventflowdb.events import Append
 from eventflowdb.limits import BATCH_BYTES_MAX, DEFERRED_SECONDS_MAX, EAGER_SECONDS
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.faults import error_of
-from eventflowdb.service.freshness import OnFresh
+from eventflowdb.service.freshness import OnFresh, Visibility
 from eventflowdb.service.inline import NEVER_INLINE, Inline
 from eventflowdb.service.notices import Notices, streams_of
 from eventflowdb.service.threads import ReactorThread, Worker
@@ -77,7 +77,7 @@ class GroupCommitWriter:
     any more, since what a failed flush left behind is not known; notices: told what was stored, when reads see it;
     deferring: the clock by which reads may see later what was stored while nobody reads, None where they see it at
     once; soon: has something called at the end of the reactor's turn; inline: says which batches are committed on the
-    reactor's thread; is_stale: events were answered that reads do not see yet.
+    reactor's thread.
     """
 
     _log = Logger()
@@ -102,7 +102,7 @@ class GroupCommitWriter:
         self._deferring = deferring
         self._soon = soon
         self._inline_commits = inline
-        self.others = 0
+        self.visibility = Visibility()
         self._others_before = 0
         self._is_here = False
         """The last batch was committed on the reactor's thread, and the transaction is there if it is open."""
@@ -112,7 +112,6 @@ class GroupCommitWriter:
         self._failure: StorageFailed | None = None
         self._idle_waiters: list[Deferred[None]] = []
         self.turn = StagingTurn()
-        self.is_stale = False
         self.unseen = Unseen()
         self._eager_until = 0.0
         self._is_showing = False
@@ -120,6 +119,11 @@ class GroupCommitWriter:
         self._show_later: IDelayedCall | None = None
         self._fresh_waiters: list[OnFresh] = []
         self.commits = Commits()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether events were answered that reads do not see yet."""
+        return self.visibility.is_stale
 
     def append(self, write: Write, settle: Settle) -> None:
         """Queue a write. `settle` is called once, with its outcome when it is on disk, or a refusal."""
@@ -166,7 +170,8 @@ class GroupCommitWriter:
 
     def _may_stay(self) -> bool:
         """Whether the next batch may be committed on this thread; the last one may have left a transaction open."""
-        others, self._others_before = self.others - self._others_before, self.others
+        others = self.visibility.others - self._others_before
+        self._others_before = self.visibility.others
         if (self.is_stale or self._is_showing) and not self._is_here:
             return False
         return self._inline_commits.may_take([write for write, _ in self._waiting], others)
@@ -224,7 +229,8 @@ class GroupCommitWriter:
             self.commits.add(len(batch), seconds, is_failed=not has_stored)
         if isinstance(outcomes[0], StorageFailed):
             self._fail(outcomes[0])
-        was_stale, self.is_stale = self.is_stale, is_deferred or (self.is_stale and self._failure is not None)
+        was_stale = self.is_stale
+        self.visibility.is_stale = is_deferred or (was_stale and self._failure is not None)
         self._note_unseen(batch, outcomes if is_deferred else ())
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
         for index in range(len(batch) - 1, -1, -1):
@@ -298,7 +304,7 @@ class GroupCommitWriter:
     def _shown(self, failure: EventflowError | None) -> None:
         self._is_showing = False
         if failure is None:
-            self.is_stale = False
+            self.visibility.is_stale = False
             self.unseen.clear()
             self._tell_fresh()
         else:

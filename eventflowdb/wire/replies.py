@@ -11,7 +11,7 @@ from typing import Final
 from eventflowdb.errors import EventflowError
 
 OK = b"+OK\r\n"
-PONG = b"+PONG\r\n"
+PONG: Final = b"+PONG\r\n"
 ARRAY_END: Final = b"\r\n"
 _ERROR_CHARACTERS_MAX = 1000
 """Some clients close the connection on a line over 16 KiB, and a refused field's name may be of any length."""

@@ -62,7 +62,7 @@ def test_it_is_answered_without_a_commit_and_in_the_same_words(server: SteppedSe
     assert not server.thread.jobs
     [at_once] = read_replies(other.take())
     assert at_once == by_commit
-    assert server.dispatcher.freshness.is_stale is False
+    assert server.dispatcher.freshness.visibility.is_stale is False
 
 
 def test_what_it_says_is_the_length_as_it_is_now(server: SteppedServer, collided: Connection) -> None:

@@ -621,7 +621,7 @@ def test_what_a_batch_on_the_reactors_thread_took_is_told(inline: Bench) -> None
 
 def test_requests_that_are_no_appends_are_counted_from_batch_to_batch(inline: Bench) -> None:
     for others in (0, 3, 1):
-        inline.writer.others += others
+        inline.writer.visibility.others += others
         inline.append(1, 2)
         inline.end_turn()
     assert inline.inline.asked == [(2, 0), (2, 3), (2, 1)]
