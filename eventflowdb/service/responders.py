@@ -118,22 +118,28 @@ class Responders:
             return self._queries.read(session, read)
         if read.wait_ms:
             return self._waits.reply(read)
-        tail = self._database.find_tail(read.stream)
+        stream, version, limit = read.stream, read.version, read.limit
+        tail = self._database.find_tail(stream)
         if tail:
             return self._get_with_tail(read, tail)
         opened: Chunk | Rendered | Deferred[Chunk] | Deferred[Answer]
         # One that comes again wants the few events that are new. It may be one of many who lost a race for the stream.
-        if read.version:
-            opened = self._database.open_stream_end(read.stream, read.version, read.limit)
+        if version:
+            opened = self._database.open_stream_end(stream, version, limit)
             recent = self._recent_ends
         else:
-            opened = self._database.answer_stream(read.stream, 0, read.limit)
+            opened = self._database.answer_stream(stream, 0, limit)
             recent = self._recent
-        reply = self._read_reply(opened)
-        if isinstance(opened, Deferred) or opened.rest is not None:
-            return reply
-        event_count = len(opened.records) if isinstance(opened, Chunk) else opened.event_count
-        if event_count and (read.version or self._asked_before.ask(text)):
+        # Not whether it is a Deferred: that is an abstract class, for which Python runs a function.
+        if isinstance(opened, Chunk):
+            records, rest = opened
+            event_count = len(records)
+        elif isinstance(opened, Rendered):
+            _, event_count, rest, _ = opened
+        else:
+            return self._reply_later(opened)
+        reply = chunk_reply(opened)
+        if event_count and rest is None and (version or self._asked_before.ask(text)):
             if isinstance(reply, LongReply):
                 reply = reply.join()
             assert isinstance(reply, bytes)
@@ -180,8 +186,11 @@ class Responders:
         opened: "Chunk | Rendered | Deferred[Chunk] | Deferred[Answer]",
         behind: Sequence[bytes] = (),
     ) -> Reply:
-        if not isinstance(opened, Deferred):
+        if isinstance(opened, Chunk) or isinstance(opened, Rendered):  # noqa: SIM101 - for both at once it makes a tuple
             return chunk_reply(opened, behind)
+        return self._reply_later(opened, behind)
+
+    def _reply_later(self, opened: "Deferred[Chunk] | Deferred[Answer]", behind: Sequence[bytes] = ()) -> PendingReply:
         reply = PendingReply()
         reply.is_read = True
         opened.addCallbacks(
