@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from eventflowdb.errors import EventflowError
 from eventflowdb.ids import id_after
+from eventflowdb.limits import CHUNK_BYTES_MAX
 from eventflowdb.service.reply import Answer
 from eventflowdb.storage.spans import Rendered
 
 
 class ReadAhead:
-    """The one page that is expected next, on the reactor's thread; up to a chunk of memory is kept for it.
+    """The one page that is expected next, on the reactor's thread; up to CHUNK_BYTES_MAX are kept for it.
 
     read: a page of the log from the first id not below one (16 bytes) on, of so many events; may_read: whether it may
     be read now, which keeps others waiting for a moment; next_turn: calls in the reactor's next turn.
@@ -32,7 +32,7 @@ class ReadAhead:
         self._may_read = may_read
         self._next_turn = next_turn
         self._last_id: bytes | None = None
-        """Where the last page ended; None where that was the end of the log."""
+        """Where the last page ended; None where it was not a full one."""
         self._expected: tuple[bytes, int] | None = None
         """What will be asked for: its start and how many events."""
         self._page: Rendered | None = None
@@ -40,12 +40,13 @@ class ReadAhead:
     def take(self, start: bytes, limit: int) -> Rendered | None:
         """The page that is asked for now, if it is there."""
         page, self._page = self._page, None
-        return page if self._expected == (start, limit) else None
+        expected, self._expected = self._expected, None
+        return page if expected == (start, limit) else None
 
-    def answered(self, start: bytes, limit: int, page: Answer) -> None:
-        """This page is answered, to a client that is alone."""
+    def answered(self, start: bytes, limit: int, page: Rendered) -> None:
+        """This page is the answer to what was asked for."""
         last_id, self._last_id, self._expected = self._last_id, None, None
-        if not (isinstance(page, Rendered) and _is_full(page, limit)):
+        if not _is_full(page, limit):
             return
         self._last_id = page.last_id
         if last_id is None:
@@ -66,8 +67,7 @@ class ReadAhead:
             return
         try:
             page = self._read(*expected)
-        except EventflowError:
-            # Who asks for it is told.
+        except Exception:  # whatever is wrong is told to who asks for it
             return
         if isinstance(page, Deferred):
             page.addCallbacks(lambda page: self._keep(expected, page), lambda _failure: None)
@@ -75,7 +75,10 @@ class ReadAhead:
             self._keep(expected, page)
 
     def _keep(self, expected: tuple[bytes, int], page: Answer) -> None:
-        if expected == self._expected and isinstance(page, Rendered) and _is_full(page, expected[1]):
+        if expected != self._expected or not isinstance(page, Rendered) or not _is_full(page, expected[1]):
+            return
+        # The first event of a step may be of any size.
+        if sum(map(len, page.pieces)) <= CHUNK_BYTES_MAX:
             self._page = page
 
 

@@ -150,7 +150,7 @@ class Reads:
         if limit <= INLINE_READ_EVENTS_MAX:
             return self.read_small(lambda: self._store.open_log(start, limit, INLINE))
         page = self._ahead.take(start, limit) or self._read_log_page(start, limit)
-        if self.company.is_alone and not isinstance(page, Deferred):
+        if isinstance(page, Rendered):
             self._ahead.answered(start, limit, page)
         return page
 

@@ -54,7 +54,7 @@ class Changes:
     def complete(self) -> None:
         """Put what was left for later. CorruptRecord where the log has something behind what belongs behind all others.
 
-        For that no place is looked for; and a page of an index that is split there stays full, not half empty.
+        No place is looked for there; and a page of an index that is split at its end stays full, not half empty.
         """
         later, self._later = self._later, []
         for database, entries, is_append in later:

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.ids import id_after
+from eventflowdb.limits import CHUNK_BYTES_MAX
 from eventflowdb.service.read_ahead import ReadAhead
 from eventflowdb.service.reply import Answer
 from eventflowdb.storage.spans import Chunk, LogSpan, Rendered
@@ -55,7 +56,8 @@ class Client:
         """A page, asked for in one turn."""
         page = self.ahead.take(start, limit) or self.log.read(start, limit)
         assert not isinstance(page, Deferred)
-        self.ahead.answered(start, limit, page)
+        if isinstance(page, Rendered):
+            self.ahead.answered(start, limit, page)
         return page
 
     def look(self) -> None:
@@ -179,18 +181,35 @@ def test_a_page_that_cannot_be_read_is_told_of_when_it_is_asked_for(log: Log, cl
     def fail(_page: Answer) -> Answer:
         raise CorruptRecord("damaged")
 
+    def break_down(_page: Answer) -> Answer:
+        raise RuntimeError("nobody expected this")
+
     def fail_later(_page: Answer) -> "Deferred[Answer]":
         failed: Deferred[Answer] = Deferred()
         failed.errback(CorruptRecord("damaged"))
         return failed
 
-    for failing in (fail, fail_later):
+    for failing in (fail, break_down, fail_later):
         client.ask(BEGINNING)
         client.ask(key_of(3))
         log.answer = failing
         client.look()
         log.answer = lambda page: page
         assert events(client.ask(key_of(5))) == [5, 6, 7]
+
+
+def test_a_page_of_a_large_event_is_not_kept(log: Log, client: Client) -> None:
+    def enlarge(page: Answer) -> Answer:
+        assert isinstance(page, Rendered)
+        return page._replace(pieces=[*page.pieces, bytes(CHUNK_BYTES_MAX)])
+
+    client.ask(BEGINNING)
+    client.ask(key_of(3))
+    log.answer = enlarge
+    client.look()
+    log.answer = lambda page: page
+    assert events(client.ask(key_of(5))) == [5, 6, 7]
+    assert len(log.reads) == 4
 
 
 def test_a_page_that_has_a_rest_is_not_kept(log: Log, client: Client) -> None:

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from eventflowdb.errors import CorruptRecord, StorageFailed
+from eventflowdb.ids import find_ulid_bytes, id_after
 from eventflowdb.limits import (
     ALONE_SECONDS_MIN,
     CHUNK_BYTES_MAX,
@@ -22,6 +23,7 @@ from eventflowdb.limits import (
 from eventflowdb.service.reads import Reads, disk_faults
 from eventflowdb.service.reply import Answer
 from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.records import id_of
 from eventflowdb.storage.spans import CHUNK, Chunk, ReadBounds, Render, Rendered, Span
 from eventflowdb.wire.replies import array_items
 
@@ -45,6 +47,8 @@ class SlowStore:
         self.read_seconds = 0.0
         self.read_faults = 0
         self.faults = 0
+        self.pages_begun = 0
+        """How often a page of the log was begun."""
         self.faults_at = -1
         """Which of the next reads alone has a page fault."""
 
@@ -63,6 +67,7 @@ class SlowStore:
         return self.real.render_stream(stream, version, limit, bounds, render)
 
     def render_log(self, start: bytes, limit: int, bounds: ReadBounds, render: Render) -> Rendered:
+        self.pages_begun += 1
         self._take_time()
         return self.real.render_log(start, limit, bounds, render)
 
@@ -406,3 +411,69 @@ def test_what_nobody_has_just_asked_for_is_read_on_threads(paging: Reads, store:
 
 def test_page_faults_can_be_counted_here() -> None:
     assert disk_faults() >= 0
+
+
+# Pages that are read ahead.
+
+
+def following(records: list[bytes]) -> bytes:
+    """Where to go on behind the last of some events."""
+    event_id = find_ulid_bytes(id_of(records[-1]))
+    assert event_id is not None
+    return id_after(event_id)
+
+
+def turn_all(reactor: SteppedReactor) -> None:
+    while reactor.calls:
+        reactor.turn()
+
+
+LONG = 400
+"""Events of a page that is read in more than two steps."""
+
+
+def test_the_third_page_is_there_when_it_is_asked_for(paging: Reads, store: SlowStore, reactor: SteppedReactor) -> None:
+    records = hold(store.real, STREAM, 4 * LONG)
+    start, begun = BEGINNING, []
+    for first in range(0, 4 * LONG, LONG):
+        before = store.pages_begun
+        page = records[first : first + LONG]
+        assert sent(here(paging.answer_log(start, LONG))) == array_items(page)
+        begun.append((before, store.pages_begun))
+        start = following(page)
+        turn_all(reactor)
+    assert begun == [(0, 1), (1, 2), (3, 3), (4, 4)]
+
+
+def test_nothing_is_read_ahead_for_one_of_several_clients(
+    paging: Reads, store: SlowStore, pool: SteppedPool, reactor: SteppedReactor
+) -> None:
+    records = hold(store.real, STREAM, 300)
+    here(paging.answer_log(BEGINNING, 100))
+    turn_all(reactor)
+    paging.company.alone_since = paging.company.now
+    elsewhere(paging.answer_log(following(records[:100]), 100), pool)
+    turn_all(reactor)
+    assert store.pages_begun == 2
+    assert not pool.reads
+
+
+def test_a_page_that_is_read_ahead_from_the_disk_is_there_when_a_thread_has_it(
+    paging: Reads, store: SlowStore, pool: SteppedPool, reactor: SteppedReactor, clock: Clock
+) -> None:
+    records = hold(store.real, STREAM, 4 * LONG)
+    pages = [records[first : first + LONG] for first in range(0, 4 * LONG, LONG)]
+    here(paging.answer_log(BEGINNING, LONG))
+    turn_all(reactor)
+    here(paging.answer_log(following(pages[0]), LONG))
+    # The first step of the third page meets the disk, and a thread reads the rest.
+    store.faults_at = 0
+    turn_all(reactor)
+    pool.step()
+    assert store.pages_begun == 3
+    clock.advance(INLINE_READ_PAUSE_SECONDS_MAX)
+    assert sent(here(paging.answer_log(following(pages[1]), LONG))) == array_items(pages[2])
+    turn_all(reactor)
+    assert store.pages_begun == 4
+    assert sent(here(paging.answer_log(following(pages[2]), LONG))) == array_items(pages[3])
+    assert store.pages_begun == 4

@@ -128,6 +128,13 @@ def test_a_log_that_goes_on_beyond_its_head_is_reported(store: LmdbStore) -> Non
         store.open_log(log_keys(store)[3], ALL)
 
 
+def test_a_key_of_the_log_that_is_too_long_is_reported_as_damage(store: LmdbStore) -> None:
+    with store.environment.env.begin(write=True) as txn:
+        txn.put(b"\xff" * 18, b"unknown", db=store.environment.log)
+    with pytest.raises(CorruptRecord, match="restore from a backup"):
+        store.open_log(b"\xff" * 16, ALL)
+
+
 def test_nothing_is_appended_behind_a_record_that_the_head_does_not_know(store: LmdbStore) -> None:
     with store.environment.env.begin(write=True) as txn:
         txn.put(b"\x7f" * 16, b"unknown", db=store.environment.log)
