@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import lmdb
 import pytest
@@ -172,9 +171,10 @@ class FakeDisk:
         monkeypatch.setattr(os, "statvfs", self._statvfs)
         self.space = FreeSpace(Path("/"), lambda: self.now)
 
-    def _statvfs(self, _path: Path) -> SimpleNamespace:
+    def _statvfs(self, _path: Path) -> os.statvfs_result:
         self.asked += 1
-        return SimpleNamespace(f_bavail=self.free_bytes, f_frsize=1)
+        bsize = frsize = 1
+        return os.statvfs_result((bsize, frsize, 0, 0, self.free_bytes, 0, 0, 0, 0, 0))
 
 
 FLOOR = 1 << 30
