@@ -60,6 +60,13 @@ class Client:
             self.ahead.answered(start, limit, page)
         return page
 
+    def have_read_ahead(self, answer: Callable[[Answer], Any]) -> None:
+        """Ask for the first two pages and have the third, from the fifth event on, read ahead with this result."""
+        self.ask(BEGINNING)
+        self.ask(key_of(3))
+        self.log.answer = answer
+        self.look()
+
     def look(self) -> None:
         """Look at the page for a turn."""
         turns, self.turns[:] = self.turns[:], []
@@ -190,10 +197,7 @@ def test_a_page_that_cannot_be_read_is_told_of_when_it_is_asked_for(log: Log, cl
         return failed
 
     for failing in (fail, break_down, fail_later):
-        client.ask(BEGINNING)
-        client.ask(key_of(3))
-        log.answer = failing
-        client.look()
+        client.have_read_ahead(failing)
         log.answer = lambda page: page
         assert events(client.ask(key_of(5))) == [5, 6, 7]
 
@@ -203,10 +207,7 @@ def test_a_page_of_a_large_event_is_not_kept(log: Log, client: Client) -> None:
         assert isinstance(page, Rendered)
         return page._replace(pieces=[*page.pieces, bytes(CHUNK_BYTES_MAX)])
 
-    client.ask(BEGINNING)
-    client.ask(key_of(3))
-    log.answer = enlarge
-    client.look()
+    client.have_read_ahead(enlarge)
     log.answer = lambda page: page
     assert events(client.ask(key_of(5))) == [5, 6, 7]
     assert len(log.reads) == 4
@@ -217,11 +218,7 @@ def test_a_page_that_has_a_rest_is_not_kept(log: Log, client: Client) -> None:
         assert isinstance(page, Rendered)
         return page._replace(rest=LogSpan(page.last_id, 1))
 
-    client.ask(BEGINNING)
-    client.ask(key_of(3))
-    log.answer = cut_short
-    client.look()
-    client.look()
+    client.have_read_ahead(cut_short)
     assert client.ask(key_of(5)).rest is not None
     assert len(log.reads) == 4
     client.look()
