@@ -546,15 +546,15 @@ def held_after_appends(server: SteppedServer, first_version: int) -> int:
 
 
 def test_a_client_that_does_not_read_costs_no_memory_for_what_it_misses(server: SteppedServer) -> None:
-    stored(server, STREAM, 0, "warms up what is made once")
-    held_without = held_after_appends(server, 1)
     connection = subscribed(server, "{}", query(offset=ZERO))
     server.read()
     connection.conversation.unwritable()
+    stored(server, STREAM, 0, "warms up what is made once")
     reads = shared_reads(connection)
-    held_bytes = held_after_appends(server, 101)
+    # Twice: Python's table of all names doubles at some time, in the whole suite by 3.8 MB just here.
+    held_bytes = min([held_after_appends(server, first_version) for first_version in (1, 101)])
     assert shared_reads(connection) == reads, "nothing is read for one that takes nothing"
-    assert held_bytes - held_without < 300_000, "of 1,000,000"
+    assert held_bytes < 300_000, "of 1,000,000"
 
 
 def test_subscriptions_of_one_connection_take_turns(server: SteppedServer) -> None:
