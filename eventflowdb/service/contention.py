@@ -69,10 +69,6 @@ class Contention:
             self._learn_refused(outcome)
             self._refuse(session, reply, outcome)
 
-    def settling(self, session: Session, reply: PendingReply) -> "Settling":
-        """What has an append answered when it is called with the outcome."""
-        return Settling(self, session, reply)
-
     def _refuse(self, session: Session, reply: PendingReply, collision: Collision) -> None:
         stream, expected, actual = collision.stream, collision.expected, collision.actual
         if isinstance(expected, int) and expected < actual:

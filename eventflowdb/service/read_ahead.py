@@ -45,7 +45,7 @@ class ReadAhead:
 
     def answered(self, start: bytes, limit: int, page: Rendered) -> None:
         """This page is the answer to what was asked for."""
-        last_id, self._last_id, self._expected = self._last_id, None, None
+        last_id, self._last_id = self._last_id, None
         if not _is_full(page, limit):
             return
         self._last_id = page.last_id

@@ -15,7 +15,7 @@ from eventflowdb.errors import InvalidArgument
 from eventflowdb.events import Append
 from eventflowdb.limits import ASKED_BEFORE_MAX, RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.appends import Appends
-from eventflowdb.service.contention import Contention
+from eventflowdb.service.contention import Contention, Settling
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
@@ -104,7 +104,7 @@ class Responders:
         if refused is not None:
             return refused
         reply = PendingReply()
-        self._appends.append(append, self._contention.settling(session, reply))
+        self._appends.append(append, Settling(self._contention, session, reply))
         return reply
 
     def get(self, session: Session, words: Words) -> Reply:
