@@ -137,13 +137,19 @@ STAGING_WAIT_SECONDS_MAX = 0.002
 """So long at most the reactor's thread stands back while a batch is staged."""
 DEFERRED_BATCHES_MAX = 256
 DEFERRED_BYTES_MAX = 1 * MIB
-"""So much that is on disk may wait to be seen by reads, while nobody reads."""
+"""So much that is on disk may wait to be seen by reads, while nobody reads. The batch that reaches it is answered, and
+then reads see it,"""
+DEFERRED_BYTES_OVER = 1 * MIB
+"""if it does not go beyond that by more than this."""
 DEFERRED_SECONDS_MAX = 0.01
-"""And so long."""
+"""So long it waits at most."""
 EAGER_SECONDS = 0.1
 """After a read had to ask for what was not to be seen yet, everything is seen at once for so long."""
 DEFERRED_RESERVE_BYTES = 4 * MIB
 """It waits only where the data file has so much room already: then it cannot fail for want of it."""
+FLUSH_BESIDE_BYTES_MIN = 64 * KIB
+"""Where a batch changes so much, and the reactor's thread stands back, the disk has it while the changes are made; for
+less, to have another thread flush costs more than it gains."""
 FREE_SPACE_SECONDS = 0.01
 """So long it is remembered how much the disk has free,"""
 FREE_SPACE_PLENTY_BYTES = 64 * MIB

@@ -9,7 +9,8 @@ came, and for nothing else: there is no timer.
 While nobody reads, what is on disk and answered need not be seen by reads at once, which spares most of a commit
 (storage/transactions.py). A read that comes meanwhile, and is not answered with what is at hand (unseen.py), asks for
 it (`freshen`), and from then on everything is seen before it is answered, for a while; and nothing stays unseen for
-longer than some milliseconds.
+longer than some milliseconds. What has become much is seen as soon as it is answered: on the commit thread, while the
+clients take their answers.
 """
 
 import time
@@ -53,6 +54,10 @@ class AppendingStore(Protocol):
     @property
     def has_deferred(self) -> bool:
         """Whether batches are on disk that no read sees yet."""
+
+    @property
+    def has_much_deferred(self) -> bool:
+        """Whether it is so much that reads should see it as soon as it is answered."""
 
     def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> Sequence[Outcome]:
         """Store a batch durably; the outcome of each write, in order.
@@ -114,8 +119,8 @@ class GroupCommitWriter:
         self.turn = StagingTurn()
         self.unseen = Unseen()
         self._eager_until = 0.0
-        self._is_showing = False
-        """It is under way that reads see everything."""
+        self._shows_under_way = 0
+        """How often it was begun that reads see everything, and has not ended."""
         self._show_later: IDelayedCall | None = None
         self._fresh_waiters: list[OnFresh] = []
         self.commits = Commits()
@@ -160,7 +165,7 @@ class GroupCommitWriter:
             self._inline_commits.took(seconds)
             self._settle(batch, outcomes, seconds, self._store.has_deferred)
             return
-        if was_here and (self.is_stale or self._is_showing):
+        if was_here and (self.is_stale or self._shows_under_way):
             # A transaction cannot go over to another thread.
             self._shown(self._commit_deferred())
             if self._failure is not None:
@@ -172,7 +177,7 @@ class GroupCommitWriter:
         """Whether the next batch may be committed on this thread; the last one may have left a transaction open."""
         others = self.visibility.others - self._others_before
         self._others_before = self.visibility.others
-        if (self.is_stale or self._is_showing) and not self._is_here:
+        if (self.is_stale or self._shows_under_way) and not self._is_here:
             return False
         return self._inline_commits.may_take([write for write, _ in self._waiting], others)
 
@@ -184,7 +189,10 @@ class GroupCommitWriter:
             outcomes, seconds = self._commit(batch, self.turn.end)
         finally:
             self.turn.end()
-        self._reactor.callFromThread(self._settle, batch, outcomes, seconds, self._store.has_deferred)
+        is_shown_next = self._store.has_much_deferred
+        self._reactor.callFromThread(self._settle, batch, outcomes, seconds, self._store.has_deferred, is_shown_next)
+        if is_shown_next:
+            self._show_elsewhere()
 
     def _may_defer(self, writes: Sequence[Write], now: float) -> bool:
         """Whether nobody looks: consumers do, at what becomes of their events."""
@@ -219,7 +227,10 @@ class GroupCommitWriter:
         outcomes: Sequence[Outcome],
         seconds: float,
         is_deferred: bool,
+        is_shown_next: bool = False,
     ) -> None:
+        """Tell everybody the outcome. is_shown_next: the commit thread has begun to let reads see everything."""
+        self._shows_under_way += is_shown_next
         if not batch:
             # All were refused when the storage failed.
             self._rest()
@@ -264,8 +275,8 @@ class GroupCommitWriter:
             self.unseen.clear()
 
     def _see_to_show(self) -> None:
-        """What was deferred is to be seen soon; at once if somebody has begun to watch."""
-        if self._notices.has_watchers:
+        """What was deferred is to be seen soon; at once if it is much, or somebody has begun to watch."""
+        if self._notices.has_watchers or (self._is_here and self._store.has_much_deferred):
             self._show()
         elif self._show_later is None and self._deferring is not None:
             self._show_later = self._deferring.callLater(DEFERRED_SECONDS_MAX, self._show_now)
@@ -276,16 +287,16 @@ class GroupCommitWriter:
             self._show()
 
     def _show(self) -> None:
-        if self._is_showing:
+        if self._shows_under_way:
             return
-        self._is_showing = True
+        self._shows_under_way = 1
         if self._is_here:
             self._soon(self._show_here)
         else:
             self._worker.callInThread(self._show_elsewhere)
 
     def _show_here(self) -> None:
-        if self._is_showing and self._is_here:
+        if self._shows_under_way and self._is_here:
             self._shown(self._commit_deferred())
 
     def _show_elsewhere(self) -> None:
@@ -302,7 +313,8 @@ class GroupCommitWriter:
         return None
 
     def _shown(self, failure: EventflowError | None) -> None:
-        self._is_showing = False
+        # One that nobody had begun is that of a batch which leaves this thread.
+        self._shows_under_way = max(self._shows_under_way - 1, 0)
         if failure is None:
             self.visibility.is_stale = False
             self.unseen.clear()

@@ -142,6 +142,11 @@ class LmdbStore:
         """Whether batches are on disk that no read sees yet."""
         return self.writing.has_deferred
 
+    @property
+    def has_much_deferred(self) -> bool:
+        """Whether it is so much that reads should see it as soon as it is answered."""
+        return self.writing.has_much_deferred
+
     def commit_deferred(self) -> None:
         """Let reads see everything that is on disk; on the thread that appends. StorageFailed."""
         self.writing.commit_deferred()

@@ -3,7 +3,8 @@
 Theory of operation. A batch is staged in LMDB's write transaction: everything it depends on is read there. Then the
 journal gets what it changes, with one flush, and that makes it durable. Then the transaction is committed, without a
 flush, and reads see it. What a batch changes is written into the transaction before the journal gets it; or afterwards,
-while the disk begins with it, where nobody waits for this thread and there is room for certain.
+where there is room for certain: while the disk begins with it if nobody waits for this thread, and while another thread
+has it flushed if it is large.
 
 While nobody reads, that last step may wait: the transaction stays open for the batches that follow, and all of them
 become visible at once. That spares most of a commit's work, for the journal needs none of it. What waits so is on the
@@ -13,6 +14,7 @@ thread: while one is open, all of this runs there.
 
 import contextlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, get_ident
 from typing import Any
@@ -25,7 +27,9 @@ from eventflowdb.limits import (
     CHECKPOINT_JOURNAL_BYTES_MAX,
     DEFERRED_BATCHES_MAX,
     DEFERRED_BYTES_MAX,
+    DEFERRED_BYTES_OVER,
     DEFERRED_RESERVE_BYTES,
+    FLUSH_BESIDE_BYTES_MIN,
 )
 from eventflowdb.storage.batch import Batch, Outcome, Write
 from eventflowdb.storage.changes import repeat
@@ -82,6 +86,8 @@ class WriteTransactions:
         """The changes of batches that are on the disk, but which no read sees."""
         self._deferred_bytes = 0
         self._failure: StorageFailed | None = None
+        self._flusher = ThreadPoolExecutor(1, "flush")
+        """Flushes the journal beside this thread, which is faster where much is to be done meanwhile."""
         self._has_finished = Event()
         """No checkpoint is under way."""
         self._has_finished.set()
@@ -93,6 +99,11 @@ class WriteTransactions:
     def has_deferred(self) -> bool:
         """Whether batches are on disk that no read sees yet."""
         return bool(self._deferred)
+
+    @property
+    def has_much_deferred(self) -> bool:
+        """Whether it is so much that reads should see it as soon as it is answered."""
+        return self._deferred_bytes >= DEFERRED_BYTES_MAX or len(self._deferred) >= DEFERRED_BATCHES_MAX
 
     def is_flushing(self) -> bool:
         """Whether the data file is being flushed, or is about to be: other flushes may have to wait for the disk."""
@@ -129,6 +140,7 @@ class WriteTransactions:
 
     def close(self) -> None:
         """Have everything on the disk, the data file included, and close it."""
+        self._flusher.shutdown()
         self._await_checkpoint()
         # What fails now is made up for by the next start.
         with contextlib.suppress(OSError, lmdb.Error, StorageFailed):
@@ -168,23 +180,32 @@ class WriteTransactions:
             tip = Tip(self.environment, txn)
         batch = Batch(self.environment, txn, writes, self._clock_ns() // 1000, tip)
         outcomes = [batch.stage(write) for write in writes]
-        is_changed = batch.write()
-        if on_staged is not None:
-            batch.changes.complete()
-            on_staged()
-        if not is_changed:
+        if not batch.write():
+            if on_staged is not None:
+                on_staged()
             self._tip = tip
             return outcomes
         changes = batch.changes.encode()
-        if self._deferred_bytes + len(changes) > self._certain_room:
-            # Where it may not fit it must not stand in the journal before that is known: no start could repeat it.
-            batch.changes.complete()
-        self._write_journal(changes)
-        self._flush_journal(batch)
+        self._make_durable(batch, changes, on_staged)
         self._deferred.append(changes)
         self._deferred_bytes += len(changes)
         self._tip = tip
         return outcomes
+
+    def _make_durable(self, batch: Batch, changes: bytes, on_staged: OnStaged) -> None:
+        """Make the changes of a batch, and have them on the disk; in which order, says the beginning of this file."""
+        is_certain = self._deferred_bytes + len(changes) <= self._certain_room
+        if on_staged is not None and is_certain and len(changes) >= FLUSH_BESIDE_BYTES_MIN:
+            self._write_journal(changes)
+            self._flush_beside(batch, on_staged)
+            return
+        if on_staged is not None or not is_certain:
+            # Where it may not fit it must not stand in the journal before that is known: no start could repeat it.
+            batch.changes.complete()
+        if on_staged is not None:
+            on_staged()
+        self._write_journal(changes)
+        self._flush_journal(batch)
 
     def _flush_journal(self, batch: Batch) -> None:
         """Have the record of a batch on the disk, which begins while its changes are made, if they are not yet.
@@ -202,6 +223,20 @@ class WriteTransactions:
             journal.take_back()
             raise
         journal.flush()
+
+    def _flush_beside(self, batch: Batch, on_staged: Callable[[], None]) -> None:
+        """Have the record of a batch on the disk while its changes are made: many, for which others stand back."""
+        journal = self._checkpoints.journal
+        flush = self._flusher.submit(journal.flush)
+        try:
+            batch.changes.complete()
+            batch.move_tip(self._commit)
+        except BaseException:
+            flush.result()
+            journal.take_back()
+            raise
+        on_staged()
+        flush.result()
 
     def _begin(self) -> Any:
         self._txn = txn = self.environment.env.begin(write=True)
@@ -222,8 +257,9 @@ class WriteTransactions:
             raise StoreFull("the disk is full; nothing was stored; free some space and retry") from error
 
     def _may_defer(self) -> bool:
-        """Whether what is deferred can stay so, since it is not much, and has its room on the disk."""
-        if self._deferred_bytes >= DEFERRED_BYTES_MAX or len(self._deferred) >= DEFERRED_BATCHES_MAX:
+        """Whether what is deferred can stay so until it is answered, since it has its room on the disk."""
+        over = self._deferred_bytes - DEFERRED_BYTES_MAX
+        if over > DEFERRED_BYTES_OVER or len(self._deferred) > DEFERRED_BATCHES_MAX:
             return False
         if not self._has_reserve:
             self._has_reserve = self._reserve.extend()

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.strategies import sampled_from
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -46,8 +46,15 @@ class FakeStore:
         self.refusals: dict[int, EventflowError] = {}
         self.on_batch: Callable[[], None] = lambda: None
         self.has_deferred = False
+        self.is_much = False
+        """Whether what is deferred is so much that it is to be seen as soon as it is answered."""
         self.shown: list[int] = []
         """So many batches there were whenever reads were let see them."""
+
+    @property
+    def has_much_deferred(self) -> bool:
+        """As the test says."""
+        return self.has_deferred and self.is_much
 
     def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> list[Outcome]:
         """Keep the batch."""
@@ -448,6 +455,64 @@ def test_what_is_not_seen_yet_is_seen_soon(deferring: Bench) -> None:
     assert not deferring.writer.is_stale
 
 
+def test_much_is_seen_once_it_is_answered_and_no_sooner(deferring: Bench) -> None:
+    deferring.store.is_much = True
+    deferring.append(1)
+    deferring.end_turn()
+    deferring.thread.step()
+    assert deferring.store.shown == [1]
+    deferring.reactor.turn()
+    assert sorted(deferring.outcomes()) == [1]
+    assert deferring.writer.is_stale, "the commit thread has not said so yet"
+    deferring.reactor.turn()
+    assert not deferring.writer.is_stale
+
+
+def test_a_read_that_asks_while_much_is_shown_has_it_shown_once(deferring: Bench) -> None:
+    told: list[StorageFailed | None] = []
+    deferring.store.is_much = True
+    deferring.append(1)
+    deferring.end_turn()
+    deferring.thread.step()
+    deferring.reactor.turn()
+    deferring.writer.freshen(told.append)
+    assert not deferring.thread.jobs
+    deferring.reactor.turn()
+    assert told == [None]
+
+
+def test_no_batch_is_committed_on_the_reactors_thread_while_the_commit_thread_has_been_asked_for_another(
+    deferring: Bench,
+) -> None:
+    """What was deferred before is due while a batch is stored that will be much: reads are let see it twice."""
+    deferring.append(1)
+    deferring.run()
+    deferring.store.is_much = True
+    deferring.append(2)
+    deferring.end_turn()
+    deferring.thread.step()
+    deferring.clock.advance(DEFERRED_SECONDS_MAX)
+    deferring.reactor.turn()
+    deferring.reactor.turn()
+    assert len(deferring.thread.jobs) == 1
+    deferring.inline.is_on = True
+    deferring.append(3)
+    deferring.end_turn()
+    assert deferring.store.batches == [[1], [2]]
+    deferring.run()
+    assert deferring.store.batches == [[1], [2], [3]]
+
+
+def test_where_much_cannot_be_shown_the_storage_has_failed(deferring: Bench, faults: LoggedFaults) -> None:
+    deferring.store.is_much = True
+    deferring.store.showing_fault = FAILED
+    deferring.append(1)
+    deferring.run()
+    assert deferring.outcomes() == {1: stored_of(1)}
+    assert deferring.failures == [FAILED]
+    assert deferring.writer.is_stale
+
+
 def test_a_read_asks_for_what_was_answered_and_is_told_when_it_is_seen(deferring: Bench) -> None:
     told: list[int] = []
     deferring.append(1)
@@ -669,6 +734,17 @@ def test_a_read_has_what_was_deferred_on_the_reactors_thread_shown_at_the_end_of
     assert not inline.thread.jobs
 
 
+def test_much_that_was_deferred_on_the_reactors_thread_is_seen_at_the_end_of_the_turn(inline: Bench) -> None:
+    inline.store.is_much = True
+    inline.append(1)
+    inline.soon.pop(0)()
+    assert sorted(inline.outcomes()) == [1]
+    assert inline.store.shown == []
+    inline.end_turn()
+    assert inline.store.shown == [1]
+    assert not inline.writer.is_stale
+
+
 @pytest.mark.parametrize("is_read_first", [True, False])
 def test_a_read_that_asks_as_appends_go_over_to_the_commit_thread_is_told(
     inline: Bench, *, is_read_first: bool
@@ -712,19 +788,25 @@ class PlacedStore(FakeStore):
         super().__init__()
         self.open_on_thread: bool | None = None
         """Whether a transaction is open there, or here; None where none is."""
+        self.is_misplaced = False
+        """It was gone on with elsewhere. (That a store raises the writer would take for a failure.)"""
 
     def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> list[Outcome]:
         """Keep the batch."""
-        assert self.open_on_thread in (None, self.thread.is_running)
+        self._go_on()
         outcomes = super().append_batch(writes, on_staged, may_defer=may_defer)
         self.open_on_thread = self.thread.is_running if may_defer else None
         return outcomes
 
     def commit_deferred(self) -> None:
         """Let reads see all of it."""
-        assert self.open_on_thread in (None, self.thread.is_running)
+        self._go_on()
         super().commit_deferred()
         self.open_on_thread = None
+
+    def _go_on(self) -> None:
+        if self.open_on_thread not in (None, self.thread.is_running):
+            self.is_misplaced = True
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -743,8 +825,17 @@ class AnyOrder(RuleBasedStateMachine):
         self.bench.append(next(self.numbers))
 
     @rule()
+    def append_and_wait(self) -> None:
+        self.append()
+        self.bench.run()
+
+    @rule()
     def switch(self) -> None:
         self.bench.inline.is_on = not self.bench.inline.is_on
+
+    @rule()
+    def become_much_or_little(self) -> None:
+        self.store.is_much = not self.store.is_much
 
     @rule(seconds=sampled_from((DEFERRED_SECONDS_MAX, EAGER_SECONDS)))
     def pass_time(self, seconds: float) -> None:
@@ -758,7 +849,8 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def read(self) -> None:
         self.asked += 1
-        self.bench.writer.freshen(self.tell)
+        answered = set(self.bench.outcomes())
+        self.bench.writer.freshen(lambda failure: self.tell(answered, failure))
 
     @precondition(lambda self: self.bench.thread.jobs)
     @rule()
@@ -770,8 +862,14 @@ class AnyOrder(RuleBasedStateMachine):
     def turn_reactor(self) -> None:
         self.bench.reactor.turn()
 
-    def tell(self, failure: StorageFailed | None) -> None:
+    @invariant()
+    def every_transaction_stays_on_its_thread(self) -> None:
+        assert not self.store.is_misplaced
+
+    def tell(self, answered: set[int], failure: StorageFailed | None) -> None:
         assert failure is None
+        seen = {number for batch in self.store.batches[: self.store.shown[-1]] for number in batch}
+        assert answered <= seen
         self.told += 1
 
     def teardown(self) -> None:

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from eventflowdb.errors import StartRefused, StoreFull
-from eventflowdb.limits import CHECKPOINT_COMMITS_MAX, DEFERRED_BATCHES_MAX
+from eventflowdb.limits import (
+    CHECKPOINT_COMMITS_MAX,
+    DEFERRED_BATCHES_MAX,
+    DEFERRED_BYTES_MAX,
+    DEFERRED_BYTES_OVER,
+)
 from eventflowdb.storage.journal import NAMES, Journal
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.verify import verify
@@ -133,11 +138,27 @@ def test_deferred_batches_build_on_one_another_and_become_visible_together(datab
     assert not store.has_deferred
 
 
-def test_only_so_much_is_deferred(database: OpenDatabase) -> None:
+def test_only_so_many_batches_are_deferred(database: OpenDatabase) -> None:
+    store = database.store
     for version in range(DEFERRED_BATCHES_MAX):
-        database.store.append_batch([append_of(STREAM, version, "a")], may_defer=True)
-    assert not database.store.has_deferred
-    assert database.store.event_count() == DEFERRED_BATCHES_MAX
+        assert not store.has_much_deferred
+        store.append_batch([append_of(STREAM, version, "a")], may_defer=True)
+    assert store.has_much_deferred, "to be seen as soon as it is answered"
+    assert store.event_count() == 0
+    store.append_batch([append_of(STREAM, DEFERRED_BATCHES_MAX, "a")], may_defer=True)
+    assert not store.has_deferred
+    assert not store.has_much_deferred
+    assert store.event_count() == DEFERRED_BATCHES_MAX + 1
+
+
+def test_only_so_many_bytes_are_deferred(database: OpenDatabase) -> None:
+    store = database.store
+    store.append_batch([append_of(STREAM, 0, "a" * DEFERRED_BYTES_MAX)], may_defer=True)
+    assert store.has_much_deferred
+    assert store.event_count() == 0
+    store.append_batch([append_of(STREAM, 1, "a" * DEFERRED_BYTES_OVER)], may_defer=True)
+    assert not store.has_deferred
+    assert store.event_count() == 2
 
 
 def test_a_batch_that_does_not_fit_takes_nothing_of_what_was_deferred(database: OpenDatabase) -> None:

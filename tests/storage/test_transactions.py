@@ -8,19 +8,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
+from threading import Event
 from typing import Any
 
 import lmdb
 import pytest
 
 from eventflowdb.errors import StorageFailed, StoreFull
-from eventflowdb.limits import CHECKPOINT_COMMITS_MAX, CHECKPOINT_HURRY_BYTES
+from eventflowdb.events import Append
+from eventflowdb.limits import CHECKPOINT_COMMITS_MAX, CHECKPOINT_HURRY_BYTES, FLUSH_BESIDE_BYTES_MIN
 from eventflowdb.storage.checkpoints import Checkpoints
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.room import certain_map_room
+from eventflowdb.storage.transactions import OnStaged
 from eventflowdb.storage.verify import verify
 
-from .samples import OTHER, STREAM, OpenDatabase, append_of, read_log, stored
+from .samples import OTHER, STREAM, OpenDatabase, append_of, read_log, records_of, stored
 
 KIB = 1024
 
@@ -30,6 +33,7 @@ class Watched:
 
     def __init__(self, env: Any, taken: list[str]) -> None:
         self.failure: lmdb.Error | None = None
+        self.on_put: Callable[[], None] = lambda: None
         self._env = env
         self._taken = taken
 
@@ -41,6 +45,7 @@ class Watched:
     def putting(self) -> None:
         """Something is about to be put."""
         take(self._taken, "put")
+        self.on_put()
         if self.failure is not None:
             raise self.failure
 
@@ -111,6 +116,55 @@ def test_where_somebody_waits_for_this_thread_the_disk_comes_last(database: Open
     assert steps.taken == ["put", "staged", "write", "flush"]
 
 
+LARGE = append_of(OTHER, 0, "a" * FLUSH_BESIDE_BYTES_MIN)
+"""So large that the disk has it while its changes are made."""
+
+
+def test_the_disk_has_a_large_batch_while_its_changes_are_made(
+    database: OpenDatabase, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_flushing, is_put = Event(), Event()
+    flush = os.fdatasync
+
+    def flush_while_put(descriptor: int) -> None:
+        is_flushing.set()
+        assert is_put.wait(10)
+        flush(descriptor)
+
+    def put_while_flushed() -> None:
+        assert is_flushing.wait(10)
+        is_put.set()
+
+    monkeypatch.setattr(os, "fdatasync", flush_while_put)
+    steps.watch(database.store).on_put = put_while_flushed
+    staged: list[bool] = []
+    (outcome,) = database.store.append_batch([LARGE], lambda: staged.append(is_put.is_set()))
+    assert staged == [True]
+    assert read_log(database.reopen()) == records_of(outcome)
+
+
+def test_a_large_batch_that_may_not_fit_is_flushed_when_it_is_known_to(database: OpenDatabase, steps: Steps) -> None:
+    store = database.reopen(map_size=512 * KIB)
+    steps.watch(store)
+    store.append_batch([LARGE], lambda: steps.taken.append("staged"))
+    assert steps.taken == ["put", "staged", "write", "flush"]
+
+
+def test_a_large_batch_that_cannot_be_flushed_is_the_end_of_appends(
+    database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fail)
+        with pytest.raises(StorageFailed):
+            database.store.append_batch([LARGE], lambda: None)
+    with pytest.raises(StorageFailed):
+        database.store.append_batch([append_of(STREAM, 0, "a")])
+    assert read_log(database.store) == []
+
+
 def test_changes_that_may_not_fit_are_made_before_the_journal_has_them(database: OpenDatabase, steps: Steps) -> None:
     """Else a crash could leave a record that no start has room for, of an append that was refused."""
     store = database.reopen(map_size=256 * KIB)
@@ -139,6 +193,7 @@ def test_room_is_what_is_left_beside_the_batches_that_no_read_sees(database: Ope
     steps.taken.clear()
     store.append_batch([append_of(STREAM, 1, data)], may_defer=True)
     assert steps.taken == ["put", "write", "flush"]
+    store.commit_deferred()
 
 
 def test_where_the_disk_cannot_be_told_to_begin_appends_go_on(
@@ -172,12 +227,20 @@ def test_a_checkpoint_that_ends_in_a_fault_is_the_end_of_appends(
     assert len(read_log(database.reopen())) == CHECKPOINT_COMMITS_MAX
 
 
+@pytest.mark.parametrize(
+    ("append", "on_staged", "first_steps"),
+    [(append_of(OTHER, 0, "d"), None, {"write", "begin", "put"}), (LARGE, lambda: None, {"write", "flush", "put"})],
+    ids=["small", "large"],
+)
 @pytest.mark.parametrize("is_deferred", [False, True], ids=["alone", "behind one that no read sees"])
 @pytest.mark.parametrize(("failure", "refusal"), [(lmdb.MapFullError, StoreFull), (lmdb.Error, StorageFailed)])
 def test_a_batch_that_could_not_be_made_is_in_the_journal_no_more(
     database: OpenDatabase,
     steps: Steps,
     tmp_path: Path,
+    append: Append,
+    on_staged: OnStaged,
+    first_steps: set[str],
     is_deferred: bool,
     failure: type[lmdb.Error],
     refusal: type[Exception],
@@ -193,8 +256,9 @@ def test_a_batch_that_could_not_be_made_is_in_the_journal_no_more(
     steps.taken.clear()
     watched.failure = failure("it cannot be put")
     with pytest.raises(refusal):
-        store.append_batch([append_of(OTHER, 0, "d")])
-    assert steps.taken[:3] == ["write", "begin", "put"]
+        store.append_batch([append], on_staged)
+    assert steps.taken[0] == "write"
+    assert set(steps.taken[:3]) == first_steps
     watched.failure = None
     crashed = tmp_path / "crashed"
     crashed.mkdir()
