@@ -29,6 +29,10 @@ _SHORT_HEADERS: Final = tuple(_SHORT_LENGTHS)
 _CR: Final = 13
 _LF: Final = 10
 _ALONE_BYTES_MAX: Final = UNAUTHENTICATED_BULK_BYTES_MAX
+_KNOWN_BYTES_MAX: Final = 32
+_KNOWN_MAX: Final = 64
+_known: Final[dict[bytes, bytes]] = {}
+"""Short requests of one word as they came, and the word: to cut them takes a fifth of what a PING costs."""
 
 
 class ProtocolError(Exception):
@@ -123,6 +127,10 @@ class RequestParser:
         size = len(data)
         if size > _ALONE_BYTES_MAX or size > self.limits.request_bytes_max:
             return None
+        if size <= _KNOWN_BYTES_MAX:
+            known = _known.get(data)
+            if known is not None:
+                return [known]
         # Not the argument: to look for line breaks in it takes longer than to copy it. A name that holds one makes
         # other pieces.
         pieces = data.split(b"\r\n", 4)
@@ -141,6 +149,8 @@ class RequestParser:
         elif len(pieces) == 4 and pieces[0] == b"*1" and not pieces[3]:
             name = pieces[2]
             if pieces[1] == _bulk_header(len(name)):
+                if size <= _KNOWN_BYTES_MAX and len(_known) < _KNOWN_MAX:
+                    _known[data] = name
                 return [name]
         return None
 

@@ -319,6 +319,20 @@ def test_any_bytes_read_at_once_are_read_as_they_would_be_otherwise(lines: list[
     assert alone is None or [alone] == request_alone(sent, LIMITS)
 
 
+def test_what_becomes_of_a_request_changes_none_that_comes_in_the_same_bytes() -> None:
+    parser = RequestParser(LIMITS)
+    for _ in range(3):
+        words = parser.read_alone(array(b"PING"))
+        assert words == [b"PING"]
+        words.append(b"changed")
+
+
+def test_however_many_short_requests_there_are_each_is_its_own() -> None:
+    names = [b"NAME%d" % number for number in range(200)]
+    for name in names + names:
+        assert RequestParser(LIMITS).read_alone(array(name)) == [name]
+
+
 def test_a_request_over_the_limit_is_not_read_at_once() -> None:
     assert RequestParser(SMALL_LIMITS).read_alone(array(b"ADD", b"x" * 1025)) is None
     assert RequestParser(LIMITS).read_alone(array(b"ADD", b"x" * (1 << 15))) is None
