@@ -12,7 +12,7 @@ from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.changes import Changes
-from eventflowdb.storage.checksum import extend
+from eventflowdb.storage.checksum import of_records
 from eventflowdb.storage.conditions import StagedTerms, find_match
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.layout import Answer, Head
@@ -46,7 +46,7 @@ class Batch:
         self._tip = tip
         self.changes = Changes(environment, txn)
         head = tip.head
-        self._position, self._checksum = head.position, head.checksum
+        self._position = head.position
         event_count = sum([len(part.events) for write in writes if isinstance(write, Append) for part in write.parts])
         self._next_id, self._added_at_us = next_ids(
             now_us, head.added_at_us, int.from_bytes(head.last_id, "big"), event_count
@@ -59,6 +59,8 @@ class Batch:
         """Number and count of events of the streams met so far, staged events included; of a new one no number."""
         self._new_streams: list[tuple[bytes, bytes]] = []
         self._log_entries: list[tuple[bytes, bytes]] = []
+        self._records: list[list[bytes]] = []
+        """Of each append that was staged."""
         self._index_entries: list[tuple[bytes, bytes]] = []
         self._terms = StagedTerms()
         self._links: list[tuple[bytes, bytes]] = []
@@ -102,6 +104,7 @@ class Batch:
             self._stage_part(part, correlations, records)
         if checkpoint is not None:
             self._consumer_writes().ack(checkpoint.consumer, [checkpoint.id])
+        self._records.append(records)
         if requests is not None and request_id is not None:
             answer = Answer(digest, first_id.to_bytes(ULID_BYTES, "big"), len(records))
             requests.remember(request_id, answer, records)
@@ -134,9 +137,17 @@ class Batch:
         self._write_terms()
         self._links.sort()
         changes.put_later(environment.links, self._links, is_append=True)
-        self._head = Head(self._position, self._log_entries[-1][0], self._checksum, self._added_at_us)
-        changes.put_later(environment.meta, [(layout.HEAD_KEY, layout.pack_head(self._head))])
+        self._head = Head(self._position, self._log_entries[-1][0], self._tip.head.checksum, self._added_at_us)
+        changes.put_head_later(self._head, self._extend_head)
         return True
+
+    def _extend_head(self) -> Head:
+        """The new head, with the checksum of what is staged: as much work as half of the staging."""
+        position, last_id, checksum, added_at_us = self._head
+        for records in self._records:
+            checksum = of_records(records, checksum)
+        self._head = Head(position, last_id, checksum, added_at_us)
+        return self._head
 
     def move_tip(self, commit: int) -> None:
         """Have the tip say what the batch, which is a part of this transaction, leads to.
@@ -207,7 +218,7 @@ class Batch:
         events = part.events
         if not events:
             return
-        stream, added_at, position, checksum = part.stream, self._added_at, self._position, self._checksum
+        stream, added_at, position = part.stream, self._added_at, self._position
         number, version = self._streams[stream]
         if not number:
             number = self._new_stream(stream)
@@ -234,7 +245,6 @@ class Batch:
                     tags,
                 )
             )
-            checksum = extend(checksum, record)
             key = id_number.to_bytes(ULID_BYTES, "big")
             add_log((key, store_record(record)))
             add_index((number, _pack_entry(version, key)))
@@ -249,7 +259,7 @@ class Batch:
             version += 1
         if correlations:
             self._link(events, correlations)
-        self._next_id, self._position, self._checksum = id_number, position, checksum
+        self._next_id, self._position = id_number, position
 
     def _link(self, events: Sequence[NewEvent], correlations: dict[str, str]) -> None:
         """Stage the links of the events of one part, which are not counted as staged yet."""

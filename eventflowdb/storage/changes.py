@@ -2,19 +2,29 @@
 
 Every change is blind: a value put under a key, or a key taken away, whatever was there. So the changes of some commits,
 repeated in their order over any state between the one they began with and the one they led to, lead to the latter.
+
+The head of the log is kept with the checksum that the log had before the batch. To extend that takes as long as a
+third of all else, and can be done while the disk has the changes; whoever repeats them extends it again.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from eventflowdb.errors import CorruptRecord
+from eventflowdb.storage import layout
+from eventflowdb.storage.checksum import of_records
 from eventflowdb.storage.environment import Environment
+from eventflowdb.storage.layout import Head
+from eventflowdb.storage.records import load_page
 
 Entry = tuple[bytes, bytes]
 Change = tuple[int, bool, list[Entry]]
 """The number of a database, whether the entries are put (else their keys are taken away), and the entries."""
+
+_HEAD: Final = 255
+"""In place of a database's number: the head, with the checksum of the log before the entries that are put in it."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Change]).decode
@@ -23,14 +33,16 @@ _decode = msgspec.msgpack.Decoder(list[Change]).decode
 class Changes:
     """The changes of one batch, made in a write transaction. Databases are those of the environment."""
 
-    __slots__ = ("_later", "_log", "_made", "_numbers", "_txn")
+    __slots__ = ("_extend_head", "_later", "_log", "_made", "_meta", "_numbers", "_txn")
 
     def __init__(self, environment: Environment, txn: Any) -> None:
         self._numbers = environment.numbers
         self._log = environment.log
+        self._meta = environment.meta
         self._txn = txn
         self._made: list[Change] = []
         self._later: list[tuple[Any, list[Entry], bool]] = []
+        self._extend_head: Callable[[], Head] | None = None
 
     def put(self, database: Any, key: bytes, value: bytes) -> None:
         """Put one value in place of any other."""
@@ -45,6 +57,14 @@ class Changes:
         if entries:
             self._later.append((database, entries, is_append))
             self._made.append((self._numbers[database], True, entries))
+
+    def put_head_later(self, head: Head, extended: Callable[[], Head]) -> None:
+        """Put the head when `complete` is called, after the entries of the log.
+
+        head: the new one, but for the checksum, which is that of the log before; extended: gives it with its own.
+        """
+        self._extend_head = extended
+        self._made.append((_HEAD, True, [(layout.HEAD_KEY, layout.pack_head(head))]))
 
     @property
     def is_complete(self) -> bool:
@@ -71,6 +91,9 @@ class Changes:
                     raise CorruptRecord("the log goes on beyond its head; restore from a backup")
                 # Of an index that is damaged VERIFY tells. That must not keep anyone from appending.
                 self._txn.cursor(database).putmulti(entries)
+        extend_head, self._extend_head = self._extend_head, None
+        if extend_head is not None:
+            self._txn.put(layout.HEAD_KEY, layout.pack_head(extend_head()), db=self._meta)
 
     def delete(self, database: Any, key: bytes) -> bool:
         """Take a key away; whether it was there."""
@@ -85,12 +108,24 @@ class Changes:
 
 
 def repeat(environment: Environment, txn: Any, encoded: bytes) -> None:
-    """Make the changes of a batch again; msgspec.MsgspecError where the bytes are not such."""
+    """Make the changes of a batch again; msgspec.MsgspecError, CorruptRecord where the bytes are not such."""
     changes: Sequence[Change] = _decode(encoded)
+    records: list[bytes] = []
     for number, is_put, entries in changes:
+        if number == _HEAD:
+            txn.cursor(environment.meta).putmulti([(key, _extended(head, records)) for key, head in entries])
+            continue
         database = environment.databases[number]
         if is_put:
             txn.cursor(database).putmulti(entries)
         else:
             for key, _ in entries:
                 txn.delete(key, db=database)
+        if database is environment.log:
+            records += load_page([stored for _, stored in entries], [key for key, _ in entries])
+
+
+def _extended(packed: bytes, records: Sequence[bytes]) -> bytes:
+    """A packed head, with the checksum after these records in place of that before."""
+    head = layout.unpack_head(packed)
+    return layout.pack_head(head._replace(checksum=of_records(records, head.checksum)))

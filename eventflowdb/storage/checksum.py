@@ -12,14 +12,8 @@ _sha256: Final = sha256
 EMPTY = bytes(32)
 
 
-def extend(checksum: bytes, record: bytes) -> bytes:
-    """The checksum after one more record: 32 bytes."""
-    return _sha256(checksum + _sha256(record).digest()).digest()
-
-
 def of_records(records: Iterable[bytes], start: bytes = EMPTY) -> bytes:
     """The checksum after `records`, in order."""
     for record in records:
-        # As in `extend`, without a call for each of millions.
         start = _sha256(start + _sha256(record).digest()).digest()
     return start

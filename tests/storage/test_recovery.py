@@ -16,6 +16,7 @@ from eventflowdb.limits import (
     DEFERRED_BYTES_MAX,
     DEFERRED_BYTES_OVER,
 )
+from eventflowdb.storage.checksum import of_records
 from eventflowdb.storage.journal import NAMES, Journal
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.verify import verify
@@ -102,6 +103,18 @@ def test_what_no_read_saw_yet_is_there_after_a_crash(database: OpenDatabase, cra
     assert read_again(crash(database, crashed)) == records
     store.commit_deferred()
     assert read_log(store) == records
+
+
+def test_what_is_made_again_is_in_the_checksum(database: OpenDatabase, crashed: Path) -> None:
+    """The journal has that of before each batch, and the events."""
+    on_the_disk = (database.folder / "data.mdb").read_bytes()
+    for version in range(0, 6, 2):
+        database.store.append_batch([append_of(STREAM, version, *"ab"), append_of(OTHER, version // 2, "c")])
+    again = LmdbStore.open(crash(database, crashed, data_file=on_the_disk), map_size=MAP_SIZE)
+    assert again.event_count() == 9
+    assert again.head() == database.store.head()
+    assert again.head().checksum == of_records(read_log(again))
+    again.close()
 
 
 def test_a_data_file_as_of_the_last_checkpoint_is_enough(database: OpenDatabase, crashed: Path) -> None:
