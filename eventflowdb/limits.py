@@ -137,16 +137,16 @@ STAGING_WAIT_SECONDS_MAX = 0.002
 """So long at most the reactor's thread stands back while a batch is staged."""
 DEFERRED_BATCHES_MAX = 256
 DEFERRED_BYTES_MAX = 1 * MIB
-"""So much that is on disk may wait to be seen by reads, while nobody reads. The batch that reaches it is answered, and
-then reads see it,"""
+"""So much that is on disk may wait to be seen by reads, while nobody reads. The batch that reaches it is the last."""
 DEFERRED_BYTES_OVER = 1 * MIB
-"""if it does not go beyond that by more than this."""
+"""A batch that goes beyond that by more than this is seen before it is answered, any other as soon as it is."""
 DEFERRED_SECONDS_MAX = 0.01
 """So long it waits at most."""
 EAGER_SECONDS = 0.1
 """After a read had to ask for what was not to be seen yet, everything is seen at once for so long."""
 DEFERRED_RESERVE_BYTES = 4 * MIB
-"""It waits only where the data file has so much room already: then it cannot fail for want of it."""
+"""It waits only where the data file has so much room already, so that it does not fail for want of it. (Small events
+all over a very large database may want more. A disk that is full just then stops the server; nothing is lost.)"""
 FLUSH_BESIDE_BYTES_MIN = 64 * KIB
 """Where a batch changes so much, and the reactor's thread stands back, the disk has it while the changes are made; for
 less, to have another thread flush costs more than it gains."""

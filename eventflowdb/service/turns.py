@@ -12,7 +12,7 @@ from eventflowdb.limits import STAGING_WAIT_SECONDS_MAX
 
 
 class StagingTurn:
-    """The commit thread's turn, from the beginning of a batch to its flush."""
+    """The commit thread's turn, from the beginning of a batch until only the flush is left to wait for."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -26,7 +26,7 @@ class StagingTurn:
         self._is_on = self.is_unnoticed = True
 
     def end(self) -> None:
-        """On the commit thread: the flush begins, or there will be none. May be said twice."""
+        """On the commit thread: only the flush is left, or there is none. May be said twice."""
         if self._is_on:
             self._is_on = self.is_unnoticed = False
             self._lock.release()

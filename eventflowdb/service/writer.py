@@ -313,7 +313,7 @@ class GroupCommitWriter:
         return None
 
     def _shown(self, failure: EventflowError | None) -> None:
-        # One that nobody had begun is that of a batch which leaves this thread.
+        # `_begin` calls this for what leaves this thread, whether it had been asked for or not.
         self._shows_under_way = max(self._shows_under_way - 1, 0)
         if failure is None:
             self.visibility.is_stale = False

@@ -142,7 +142,7 @@ class Batch:
         return True
 
     def _extend_head(self) -> Head:
-        """The new head, with the checksum of what is staged: as much work as half of the staging."""
+        """The new head, with the checksum of what is staged, which takes 1 us for each event."""
         position, last_id, checksum, added_at_us = self._head
         for records in self._records:
             checksum = of_records(records, checksum)

@@ -3,8 +3,8 @@
 Every change is blind: a value put under a key, or a key taken away, whatever was there. So the changes of some commits,
 repeated in their order over any state between the one they began with and the one they led to, lead to the latter.
 
-The head of the log is kept with the checksum that the log had before the batch. To extend that takes as long as a
-third of all else, and can be done while the disk has the changes; whoever repeats them extends it again.
+The head of the log is kept with the checksum that the log had before the batch. To extend that takes its time, and can
+be done while the disk has the changes; whoever repeats them extends it again.
 """
 
 from collections.abc import Callable, Sequence

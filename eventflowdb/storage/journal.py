@@ -80,6 +80,8 @@ class _File:
             os.pwrite(self.descriptor, bytes(_NEW_BYTES), 0)
             os.fdatasync(self.descriptor)
             sync_folder(path.parent)
+        self._mark_descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        """Of its own: Linux tells each once of a write that failed, and both marks and records have to hear of it."""
         self.size = os.fstat(self.descriptor).st_size
         self.head = self._read_head()
         self.mark = self._read_mark()
@@ -100,6 +102,15 @@ class _File:
     def flush(self) -> None:
         """Have all that was written on the disk."""
         os.fdatasync(self.descriptor)
+
+    def flush_mark(self) -> None:
+        """The same for whoever has written the mark."""
+        os.fdatasync(self._mark_descriptor)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._mark_descriptor)
+        os.close(self.descriptor)
 
     def records(self, first_number: int) -> Iterator[bytes]:
         """The changes of each record of the generation, in order; CorruptRecord where one is damaged."""
@@ -168,7 +179,8 @@ class _File:
 
 
 class Journal:
-    """The journal of a database whose folder is owned. Records are added by one thread, marks may be set by another.
+    """The journal of a database whose folder is owned. Records are added by one thread, which may have another
+    flush them while it does nothing else to the journal; marks may be set by a third.
 
     base: the head of the last marked generation; None where there is none, and the data file stands for itself.
     is_closed: the data file was closed in order: it is as the base says, and nothing came after.
@@ -194,7 +206,7 @@ class Journal:
     def close(self) -> None:
         """Let go of the files."""
         for file in self._files:
-            os.close(file.descriptor)
+            file.close()
 
     def records(self) -> Iterator[bytes]:
         """The changes of all commits since the base, in order; CorruptRecord where they are not all there."""
@@ -237,7 +249,7 @@ class Journal:
         file = self._active
         mark = _CLOSED if is_closed else _COMPLETE
         file.write(BLOCK_BYTES, _seal(_MARK_MAGIC, _MARK.pack(_generation(file), mark)))
-        file.flush()
+        file.flush_mark()
 
     def write(self, changes: bytes) -> None:
         """Write the changes of one commit; they count when they are flushed. OSError: they must be taken back."""

@@ -13,8 +13,9 @@ thread: while one is open, all of this runs there.
 """
 
 import contextlib
+import errno
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, get_ident
 from typing import Any
@@ -48,6 +49,13 @@ OnStaged = Callable[[], None] | None
 def run_here(call: Callable[[], None]) -> None:
     """Run what might run elsewhere at once."""
     call()
+
+
+def _await_flush(flush: "Future[None]") -> None:
+    """Wait for a flush on another thread. OSError: nobody knows what is on the disk."""
+    error = flush.exception()
+    if error is not None:
+        raise error if isinstance(error, OSError) else OSError(errno.EIO, f"a flush failed: {error!r}")
 
 
 class WriteTransactions:
@@ -112,9 +120,9 @@ class WriteTransactions:
     def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> list[Outcome]:
         """Store a batch of writes; when this returns, what it stored is on disk.
 
-        on_staged: called when only the disk is left to wait for; None where nobody waits for this thread's turn to end,
-        so that the disk may begin before all is done. may_defer: reads need not see it before
-        `commit_deferred`, which the caller will see to.
+        on_staged: called when only the disk is left to wait for; None where nobody waits for that, so that it matters
+        less how long the disk takes to begin. may_defer: reads need not see it before `commit_deferred`, which the
+        caller will see to.
 
         The outcome of each write, in order. StoreFull: nothing of the batch is stored. StorageFailed: the disk
         failed, what it holds is not known, and nothing must be appended until the database is opened anew.
@@ -227,16 +235,23 @@ class WriteTransactions:
     def _flush_beside(self, batch: Batch, on_staged: Callable[[], None]) -> None:
         """Have the record of a batch on the disk while its changes are made: many, for which others stand back."""
         journal = self._checkpoints.journal
-        flush = self._flusher.submit(journal.flush)
+        flush: Future[None] | None = None
         try:
+            # Where no thread is to be had, this one flushes.
+            with contextlib.suppress(RuntimeError):
+                flush = self._flusher.submit(journal.flush)
             batch.changes.complete()
             batch.move_tip(self._commit)
+            on_staged()
         except BaseException:
-            flush.result()
+            if flush is not None:
+                _await_flush(flush)
             journal.take_back()
             raise
-        on_staged()
-        flush.result()
+        if flush is None:
+            journal.flush()
+        else:
+            _await_flush(flush)
 
     def _begin(self) -> Any:
         self._txn = txn = self.environment.env.begin(write=True)
@@ -312,7 +327,8 @@ class WriteTransactions:
             txn = self._begin()
             for changes in self._deferred:
                 repeat(self.environment, txn, changes)
-        except lmdb.Error as error:
+        except Exception as error:
+            # Whatever it is: what comes next must not build on less than was answered.
             self._let_go()
             self._fail(error)
         self._has_reserve = has_reserve

@@ -212,3 +212,22 @@ def test_a_disk_that_fails_as_the_journal_grows_has_failed(folder: Path, monkeyp
     journal = journal_on_a_disk_that_fails(folder, monkeypatch, errno.EIO)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         journal.write(b"x" * 14 * BLOCK_BYTES)
+
+
+def test_marks_and_records_are_flushed_through_descriptors_of_their_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux tells each descriptor once of a write that failed: what one flush is told another may not be."""
+    flushed: list[tuple[int, str]] = []
+
+    def flush(descriptor: int) -> None:
+        flushed.append((descriptor, os.readlink(f"/proc/self/fd/{descriptor}")))
+
+    journal = Journal(folder)
+    journal.begin(DATABASE, state(1))
+    monkeypatch.setattr(os, "fdatasync", flush)
+    journal.complete()
+    add(journal, b"changes")
+    (mark, mark_file), (record, record_file) = flushed
+    assert mark_file == record_file
+    assert mark != record

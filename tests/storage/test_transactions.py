@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import lmdb
@@ -123,24 +123,82 @@ LARGE = append_of(OTHER, 0, "a" * FLUSH_BESIDE_BYTES_MIN)
 def test_the_disk_has_a_large_batch_while_its_changes_are_made(
     database: OpenDatabase, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_flushing, is_put = Event(), Event()
+    is_flushing, is_staged = Event(), Event()
     flush = os.fdatasync
 
-    def flush_while_put(descriptor: int) -> None:
+    def flush_until_staged(descriptor: int) -> None:
         is_flushing.set()
-        assert is_put.wait(10)
+        assert is_staged.wait(10)
         flush(descriptor)
 
-    def put_while_flushed() -> None:
-        assert is_flushing.wait(10)
-        is_put.set()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", flush_until_staged)
+        steps.watch(database.store).on_put = lambda: take(steps.taken, "flushing" if is_flushing.wait(10) else "")
 
-    monkeypatch.setattr(os, "fdatasync", flush_while_put)
-    steps.watch(database.store).on_put = put_while_flushed
-    staged: list[bool] = []
-    (outcome,) = database.store.append_batch([LARGE], lambda: staged.append(is_put.is_set()))
-    assert staged == [True]
+        def staged() -> None:
+            take(steps.taken, "staged")
+            is_staged.set()
+
+        (outcome,) = database.store.append_batch([LARGE], staged)
+    assert steps.taken[0] == "write"
+    assert steps.taken[-3:] == ["flushing", "staged", "flush"]
     assert read_log(database.reopen()) == records_of(outcome)
+
+
+def test_where_no_thread_is_to_be_had_a_large_batch_is_flushed_on_this_one(
+    database: OpenDatabase, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    steps.watch(database.store)
+    monkeypatch.setattr(Thread, "start", refuse)
+    (outcome,) = database.store.append_batch([LARGE], lambda: take(steps.taken, "staged"))
+    assert steps.taken == ["write", "put", "staged", "flush"]
+    assert read_log(database.store) == records_of(outcome)
+
+
+def read_a_copy(database: OpenDatabase, folder: Path) -> list[bytes]:
+    """The log that a start finds after a crash now; it is sound."""
+    folder.mkdir()
+    for name in ("data.mdb", "journal-0", "journal-1"):
+        shutil.copy(database.folder / name, folder / name)
+    again = LmdbStore.open(folder, map_size=1 << 30)
+    records = read_log(again)
+    assert verify(again.environment).first_problem is None
+    again.close()
+    return records
+
+
+def test_a_large_batch_that_nobody_is_told_of_is_in_the_journal_no_more(database: OpenDatabase, tmp_path: Path) -> None:
+    def fail() -> None:
+        raise MemoryError
+
+    store = database.store
+    records = stored(store, append_of(STREAM, 0, "a"))
+    with pytest.raises(MemoryError):
+        store.append_batch([LARGE], fail)
+    records += stored(store, append_of(STREAM, 1, "b"))
+    assert read_a_copy(database, tmp_path / "crashed") == records
+    assert read_log(store) == records
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "failed"), MemoryError()])
+def test_a_large_batch_that_can_neither_be_made_nor_flushed_is_the_end_of_appends(
+    database: OpenDatabase, steps: Steps, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise failure
+
+    watched = steps.watch(database.store)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fail)
+        watched.failure = lmdb.MapFullError("it cannot be put")
+        with pytest.raises(StorageFailed):
+            database.store.append_batch([LARGE], lambda: None)
+    watched.failure = None
+    with pytest.raises(StorageFailed):
+        database.store.append_batch([append_of(STREAM, 0, "a")])
 
 
 def test_a_large_batch_that_may_not_fit_is_flushed_when_it_is_known_to(database: OpenDatabase, steps: Steps) -> None:
@@ -150,11 +208,12 @@ def test_a_large_batch_that_may_not_fit_is_flushed_when_it_is_known_to(database:
     assert steps.taken == ["put", "staged", "write", "flush"]
 
 
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "failed"), MemoryError()])
 def test_a_large_batch_that_cannot_be_flushed_is_the_end_of_appends(
-    database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+    database: OpenDatabase, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     def fail(descriptor: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise failure
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fdatasync", fail)
@@ -260,14 +319,7 @@ def test_a_batch_that_could_not_be_made_is_in_the_journal_no_more(
     assert steps.taken[0] == "write"
     assert set(steps.taken[:3]) == first_steps
     watched.failure = None
-    crashed = tmp_path / "crashed"
-    crashed.mkdir()
-    for name in ("data.mdb", "journal-0", "journal-1"):
-        shutil.copy(database.folder / name, crashed / name)
-    again = LmdbStore.open(crashed, map_size=1 << 30)
-    assert read_log(again) == records
-    assert verify(again.environment).first_problem is None
-    again.close()
+    assert read_a_copy(database, tmp_path / "crashed") == records
     if refusal is StoreFull:
         stored(store, append_of(OTHER, 0, "e"))
 
