@@ -12,7 +12,6 @@ from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.changes import Changes
-from eventflowdb.storage.checksum import of_records
 from eventflowdb.storage.conditions import StagedTerms, find_match
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.layout import Answer, Head
@@ -59,8 +58,7 @@ class Batch:
         """Number and count of events of the streams met so far, staged events included; of a new one no number."""
         self._new_streams: list[tuple[bytes, bytes]] = []
         self._log_entries: list[tuple[bytes, bytes]] = []
-        self._records: list[list[bytes]] = []
-        """Of each append that was staged."""
+        self._records: list[bytes] = []
         self._index_entries: list[tuple[bytes, bytes]] = []
         self._terms = StagedTerms()
         self._links: list[tuple[bytes, bytes]] = []
@@ -104,7 +102,7 @@ class Batch:
             self._stage_part(part, correlations, records)
         if checkpoint is not None:
             self._consumer_writes().ack(checkpoint.consumer, [checkpoint.id])
-        self._records.append(records)
+        self._records += records
         if requests is not None and request_id is not None:
             answer = Answer(digest, first_id.to_bytes(ULID_BYTES, "big"), len(records))
             requests.remember(request_id, answer, records)
@@ -137,26 +135,18 @@ class Batch:
         self._write_terms()
         self._links.sort()
         changes.put_later(environment.links, self._links, is_append=True)
-        self._head = Head(self._position, self._log_entries[-1][0], self._tip.head.checksum, self._added_at_us)
-        changes.put_head_later(self._head, self._extend_head)
+        head = Head(self._position, self._log_entries[-1][0], self._tip.head.checksum, self._added_at_us)
+        changes.put_head_later(head, self._records)
         return True
-
-    def _extend_head(self) -> Head:
-        """The new head, with the checksum of what is staged, which takes 1 us for each event."""
-        position, last_id, checksum, added_at_us = self._head
-        for records in self._records:
-            checksum = of_records(records, checksum)
-        self._head = Head(position, last_id, checksum, added_at_us)
-        return self._head
 
     def move_tip(self, commit: int) -> None:
         """Have the tip say what the batch, which is a part of this transaction, leads to.
 
         It must not be used again before the batch is on the disk.
         """
-        tip = self._tip
-        if self._log_entries:
-            tip.head = self._head
+        tip, head = self._tip, self.changes.head
+        if head is not None:
+            tip.head = head
             tip.next_stream_number += len(self._new_streams)
             tip.streams.update([(stream, known) for stream, known in self._streams.items() if known[0]])
             tip.terms.update(self._term_numbers)

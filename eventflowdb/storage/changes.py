@@ -7,7 +7,7 @@ The head of the log is kept with the checksum that the log had before the batch.
 be done while the disk has the changes; whoever repeats them extends it again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +33,7 @@ _decode = msgspec.msgpack.Decoder(list[Change]).decode
 class Changes:
     """The changes of one batch, made in a write transaction. Databases are those of the environment."""
 
-    __slots__ = ("_extend_head", "_later", "_log", "_made", "_meta", "_numbers", "_txn")
+    __slots__ = ("_later", "_log", "_made", "_meta", "_numbers", "_records", "_txn", "head")
 
     def __init__(self, environment: Environment, txn: Any) -> None:
         self._numbers = environment.numbers
@@ -42,7 +42,9 @@ class Changes:
         self._txn = txn
         self._made: list[Change] = []
         self._later: list[tuple[Any, list[Entry], bool]] = []
-        self._extend_head: Callable[[], Head] | None = None
+        self.head: Head | None = None
+        """The new head, when all is complete; None where the log stays what it is."""
+        self._records: Sequence[bytes] = ()
 
     def put(self, database: Any, key: bytes, value: bytes) -> None:
         """Put one value in place of any other."""
@@ -58,12 +60,12 @@ class Changes:
             self._later.append((database, entries, is_append))
             self._made.append((self._numbers[database], True, entries))
 
-    def put_head_later(self, head: Head, extended: Callable[[], Head]) -> None:
+    def put_head_later(self, head: Head, records: Sequence[bytes]) -> None:
         """Put the head when `complete` is called, after the entries of the log.
 
-        head: the new one, but for the checksum, which is that of the log before; extended: gives it with its own.
+        head: the new one, but for the checksum, which is that of the log before; records: those that come to it.
         """
-        self._extend_head = extended
+        self.head, self._records = head, records
         self._made.append((_HEAD, True, [(layout.HEAD_KEY, layout.pack_head(head))]))
 
     @property
@@ -91,9 +93,9 @@ class Changes:
                     raise CorruptRecord("the log goes on beyond its head; restore from a backup")
                 # Of an index that is damaged VERIFY tells. That must not keep anyone from appending.
                 self._txn.cursor(database).putmulti(entries)
-        extend_head, self._extend_head = self._extend_head, None
-        if extend_head is not None:
-            self._txn.put(layout.HEAD_KEY, layout.pack_head(extend_head()), db=self._meta)
+        if self.head is not None and self._records:
+            self.head, self._records = _extended(self.head, self._records), ()
+            self._txn.put(layout.HEAD_KEY, layout.pack_head(self.head), db=self._meta)
 
     def delete(self, database: Any, key: bytes) -> bool:
         """Take a key away; whether it was there."""
@@ -113,7 +115,8 @@ def repeat(environment: Environment, txn: Any, encoded: bytes) -> None:
     records: list[bytes] = []
     for number, is_put, entries in changes:
         if number == _HEAD:
-            txn.cursor(environment.meta).putmulti([(key, _extended(head, records)) for key, head in entries])
+            heads = [(key, _extended(layout.unpack_head(packed), records)) for key, packed in entries]
+            txn.cursor(environment.meta).putmulti([(key, layout.pack_head(head)) for key, head in heads])
             continue
         database = environment.databases[number]
         if is_put:
@@ -125,7 +128,7 @@ def repeat(environment: Environment, txn: Any, encoded: bytes) -> None:
             records += load_page([stored for _, stored in entries], [key for key, _ in entries])
 
 
-def _extended(packed: bytes, records: Sequence[bytes]) -> bytes:
-    """A packed head, with the checksum after these records in place of that before."""
-    head = layout.unpack_head(packed)
-    return layout.pack_head(head._replace(checksum=of_records(records, head.checksum)))
+def _extended(head: Head, records: Sequence[bytes]) -> Head:
+    """A head, with the checksum after these records in place of that before: 1 us for each."""
+    position, last_id, checksum, added_at_us = head
+    return Head(position, last_id, of_records(records, checksum), added_at_us)
