@@ -166,7 +166,8 @@ class GroupCommitWriter:
             self._settle(batch, outcomes, seconds, self._store.has_deferred)
             return
         if was_here and (self.is_stale or self._shows_under_way):
-            # A transaction cannot go over to another thread.
+            # A transaction cannot go over to another thread, whether it had been asked for or not.
+            self._shows_under_way = 1
             self._shown(self._commit_deferred())
             if self._failure is not None:
                 self._rest()
@@ -313,8 +314,7 @@ class GroupCommitWriter:
         return None
 
     def _shown(self, failure: EventflowError | None) -> None:
-        # `_begin` calls this for what leaves this thread, whether it had been asked for or not.
-        self._shows_under_way = max(self._shows_under_way - 1, 0)
+        self._shows_under_way -= 1
         if failure is None:
             self.visibility.is_stale = False
             self.unseen.clear()

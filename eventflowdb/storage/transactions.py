@@ -273,8 +273,8 @@ class WriteTransactions:
 
     def _may_defer(self) -> bool:
         """Whether what is deferred can stay so until it is answered, since it has its room on the disk."""
-        over = self._deferred_bytes - DEFERRED_BYTES_MAX
-        if over > DEFERRED_BYTES_OVER or len(self._deferred) > DEFERRED_BATCHES_MAX:
+        bytes_max = DEFERRED_BYTES_MAX + DEFERRED_BYTES_OVER
+        if self._deferred_bytes > bytes_max or len(self._deferred) > DEFERRED_BATCHES_MAX:
             return False
         if not self._has_reserve:
             self._has_reserve = self._reserve.extend()
