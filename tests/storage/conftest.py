@@ -1,5 +1,6 @@
 """Stores for the tests, each verified when its test ends."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,14 @@ def folder() -> Iterator[Path]:
     """A folder that is as good as a disk, but for power loss, and much faster."""
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as name:
         yield Path(name)
+
+
+@pytest.fixture
+def crashed(folder: Path) -> Iterator[Path]:
+    """Where a database goes that a crash has left."""
+    with_crash = folder.with_name(f"{folder.name}-crashed")
+    yield with_crash
+    shutil.rmtree(with_crash, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """What the tests of the store put in, and how they look at what came out."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eventflowdb.events import Append, NewEvent
 from eventflowdb.storage import layout
+from eventflowdb.storage.journal import NAMES
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.spans import CHUNK, Chunk, ReadBounds
 from eventflowdb.storage.transactions import run_here
@@ -20,6 +22,7 @@ MOMENT_US = 1_763_925_794_123_456
 FIRST = bytes(16)
 """No id is below it: reading the log starts at its beginning."""
 ALL = 2**53
+MAP_SIZE = 1 << 30
 
 
 class Clock:
@@ -43,7 +46,7 @@ class OpenDatabase:
 
     def _open(
         self,
-        map_size: int = 1 << 30,
+        map_size: int = MAP_SIZE,
         min_free_bytes: int = 0,
         elsewhere: Callable[[Callable[[], None]], object] = run_here,
     ) -> LmdbStore:
@@ -114,6 +117,27 @@ def read_to_end(store: LmdbStore, chunk: Chunk, bounds: ReadBounds = CHUNK) -> l
 def read_log(store: LmdbStore, start: bytes = FIRST, limit: int = ALL, bounds: ReadBounds = CHUNK) -> list[bytes]:
     """The log from an id on."""
     return read_to_end(store, store.open_log(start, limit, bounds), bounds)
+
+
+def crash(database: OpenDatabase, crashed: Path, *, data_file: bytes | None = None) -> Path:
+    """What a process that ends now leaves; data_file: and of it no more than this, as after a power loss."""
+    crashed.mkdir()
+    for name in ("data.mdb", *NAMES):
+        shutil.copy(database.folder / name, crashed / name)
+    if data_file is not None:
+        (crashed / "data.mdb").write_bytes(data_file)
+    return crashed
+
+
+def read_again(folder: Path) -> list[bytes]:
+    """The log that a start finds, which must be sound and good to build on."""
+    store = LmdbStore.open(folder, map_size=MAP_SIZE)
+    records = read_log(store)
+    more = stored(store, append_of("5eed5eed-0000-4000-8000-000000000000", 0, "more"))
+    assert verify(store.environment).first_problem is None
+    assert read_log(store) == records + more
+    store.close()
+    return records
 
 
 def read_stream(

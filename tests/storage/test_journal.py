@@ -223,8 +223,7 @@ def test_marks_and_records_are_flushed_through_descriptors_of_their_own(
     def flush(descriptor: int) -> None:
         flushed.append((descriptor, os.readlink(f"/proc/self/fd/{descriptor}")))
 
-    journal = Journal(folder)
-    journal.begin(DATABASE, state(1))
+    journal = begun(folder)
     monkeypatch.setattr(os, "fdatasync", flush)
     journal.complete()
     add(journal, b"changes")

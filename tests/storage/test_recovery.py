@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from os import fdatasync
 from pathlib import Path
 
@@ -19,40 +18,8 @@ from eventflowdb.limits import (
 from eventflowdb.storage.checksum import of_records
 from eventflowdb.storage.journal import NAMES, Journal
 from eventflowdb.storage.lmdb_store import LmdbStore
-from eventflowdb.storage.verify import verify
 
-from .samples import OTHER, STREAM, OpenDatabase, append_of, read_log, records_of, stored
-
-MAP_SIZE = 1 << 30
-
-
-@pytest.fixture
-def crashed(folder: Path) -> Iterator[Path]:
-    """Where a database goes that a crash has left."""
-    with_crash = folder.with_name(f"{folder.name}-crashed")
-    yield with_crash
-    shutil.rmtree(with_crash, ignore_errors=True)
-
-
-def crash(database: OpenDatabase, crashed: Path, *, data_file: bytes | None = None) -> Path:
-    """What a process that ends now leaves; data_file: and of it no more than this, as after a power loss."""
-    crashed.mkdir()
-    for name in ("data.mdb", *NAMES):
-        shutil.copy(database.folder / name, crashed / name)
-    if data_file is not None:
-        (crashed / "data.mdb").write_bytes(data_file)
-    return crashed
-
-
-def read_again(folder: Path) -> list[bytes]:
-    """The log that a start finds, which must be sound and good to build on."""
-    store = LmdbStore.open(folder, map_size=MAP_SIZE)
-    records = read_log(store)
-    more = stored(store, append_of("5eed5eed-0000-4000-8000-000000000000", 0, "more"))
-    assert verify(store.environment).first_problem is None
-    assert read_log(store) == records + more
-    store.close()
-    return records
+from .samples import MAP_SIZE, OTHER, STREAM, OpenDatabase, append_of, crash, read_again, read_log, records_of, stored
 
 
 def test_a_process_that_is_killed_loses_nothing(database: OpenDatabase, crashed: Path) -> None:

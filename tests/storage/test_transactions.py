@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +20,8 @@ from eventflowdb.storage.checkpoints import Checkpoints
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.room import certain_map_room
 from eventflowdb.storage.transactions import OnStaged
-from eventflowdb.storage.verify import verify
 
-from .samples import OTHER, STREAM, OpenDatabase, append_of, read_log, records_of, stored
+from .samples import OTHER, STREAM, OpenDatabase, append_of, crash, read_again, read_log, records_of, stored
 
 KIB = 1024
 
@@ -158,19 +156,7 @@ def test_where_no_thread_is_to_be_had_a_large_batch_is_flushed_on_this_one(
     assert read_log(database.store) == records_of(outcome)
 
 
-def read_a_copy(database: OpenDatabase, folder: Path) -> list[bytes]:
-    """The log that a start finds after a crash now; it is sound."""
-    folder.mkdir()
-    for name in ("data.mdb", "journal-0", "journal-1"):
-        shutil.copy(database.folder / name, folder / name)
-    again = LmdbStore.open(folder, map_size=1 << 30)
-    records = read_log(again)
-    assert verify(again.environment).first_problem is None
-    again.close()
-    return records
-
-
-def test_a_large_batch_that_nobody_is_told_of_is_in_the_journal_no_more(database: OpenDatabase, tmp_path: Path) -> None:
+def test_a_large_batch_that_nobody_is_told_of_is_in_the_journal_no_more(database: OpenDatabase, crashed: Path) -> None:
     def fail() -> None:
         raise MemoryError
 
@@ -179,26 +165,8 @@ def test_a_large_batch_that_nobody_is_told_of_is_in_the_journal_no_more(database
     with pytest.raises(MemoryError):
         store.append_batch([LARGE], fail)
     records += stored(store, append_of(STREAM, 1, "b"))
-    assert read_a_copy(database, tmp_path / "crashed") == records
+    assert read_again(crash(database, crashed)) == records
     assert read_log(store) == records
-
-
-@pytest.mark.parametrize("failure", [OSError(errno.EIO, "failed"), MemoryError()])
-def test_a_large_batch_that_can_neither_be_made_nor_flushed_is_the_end_of_appends(
-    database: OpenDatabase, steps: Steps, monkeypatch: pytest.MonkeyPatch, failure: Exception
-) -> None:
-    def fail(descriptor: int) -> None:
-        raise failure
-
-    watched = steps.watch(database.store)
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fdatasync", fail)
-        watched.failure = lmdb.MapFullError("it cannot be put")
-        with pytest.raises(StorageFailed):
-            database.store.append_batch([LARGE], lambda: None)
-    watched.failure = None
-    with pytest.raises(StorageFailed):
-        database.store.append_batch([append_of(STREAM, 0, "a")])
 
 
 def test_a_large_batch_that_may_not_fit_is_flushed_when_it_is_known_to(database: OpenDatabase, steps: Steps) -> None:
@@ -208,17 +176,25 @@ def test_a_large_batch_that_may_not_fit_is_flushed_when_it_is_known_to(database:
     assert steps.taken == ["put", "staged", "write", "flush"]
 
 
+@pytest.mark.parametrize("put_failure", [None, lmdb.MapFullError("it cannot be put")], ids=["made", "not made either"])
 @pytest.mark.parametrize("failure", [OSError(errno.EIO, "failed"), MemoryError()])
 def test_a_large_batch_that_cannot_be_flushed_is_the_end_of_appends(
-    database: OpenDatabase, monkeypatch: pytest.MonkeyPatch, failure: Exception
+    database: OpenDatabase,
+    steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception,
+    put_failure: lmdb.Error | None,
 ) -> None:
     def fail(descriptor: int) -> None:
         raise failure
 
+    watched = steps.watch(database.store)
     with monkeypatch.context() as patched:
         patched.setattr(os, "fdatasync", fail)
+        watched.failure = put_failure
         with pytest.raises(StorageFailed):
             database.store.append_batch([LARGE], lambda: None)
+    watched.failure = None
     with pytest.raises(StorageFailed):
         database.store.append_batch([append_of(STREAM, 0, "a")])
     assert read_log(database.store) == []
@@ -296,7 +272,7 @@ def test_a_checkpoint_that_ends_in_a_fault_is_the_end_of_appends(
 def test_a_batch_that_could_not_be_made_is_in_the_journal_no_more(
     database: OpenDatabase,
     steps: Steps,
-    tmp_path: Path,
+    crashed: Path,
     append: Append,
     on_staged: OnStaged,
     first_steps: set[str],
@@ -319,7 +295,7 @@ def test_a_batch_that_could_not_be_made_is_in_the_journal_no_more(
     assert steps.taken[0] == "write"
     assert set(steps.taken[:3]) == first_steps
     watched.failure = None
-    assert read_a_copy(database, tmp_path / "crashed") == records
+    assert read_again(crash(database, crashed)) == records
     if refusal is StoreFull:
         stored(store, append_of(OTHER, 0, "e"))
 
