@@ -10,7 +10,7 @@ While nobody reads, what is on disk and answered need not be seen by reads at on
 (storage/transactions.py). A read that comes meanwhile, and is not answered with what is at hand (unseen.py), asks for
 it (`freshen`), and from then on everything is seen before it is answered, for a while; and nothing stays unseen for
 longer than some milliseconds. What has become much is seen as soon as it is answered: on the commit thread, while the
-clients take their answers.
+clients take their answers. Before batches go over to the other thread, whichever it is, everything is seen, too.
 """
 
 import time
@@ -121,6 +121,8 @@ class GroupCommitWriter:
         self._eager_until = 0.0
         self._shows_under_way = 0
         """How often it was begun that reads see everything, and has not ended."""
+        self._is_held = False
+        """A batch waits for the end of these, to be committed on the reactor's thread."""
         self._show_later: IDelayedCall | None = None
         self._fresh_waiters: list[OnFresh] = []
         self.commits = Commits()
@@ -158,15 +160,22 @@ class GroupCommitWriter:
 
     def _begin(self) -> None:
         """Commit a batch of all that waits: here, if it is small and nothing hinders, or else on the commit thread."""
-        was_here, self._is_here = self._is_here, self._may_stay()
-        if self._is_here:
+        may_stay, was_here = self._may_stay(), self._is_here
+        has_open = self.is_stale or self._shows_under_way > 0
+        if may_stay and has_open and not was_here:
+            # A transaction cannot go over to another thread: it is committed where it is, and no batch adds to it.
+            self._is_held = True
+            self._show()
+            return
+        self._is_here = may_stay
+        if may_stay:
             batch = self._take_batch()
             outcomes, seconds = self._commit(batch, None)
             self._inline_commits.took(seconds)
             self._settle(batch, outcomes, seconds, self._store.has_deferred)
             return
-        if was_here and (self.is_stale or self._shows_under_way):
-            # A transaction cannot go over to another thread, whether it had been asked for or not.
+        if was_here and has_open:
+            # Nor to that one, whether it had been asked for or not.
             self._shows_under_way = 1
             self._shown(self._commit_deferred())
             if self._failure is not None:
@@ -175,11 +184,9 @@ class GroupCommitWriter:
         self._worker.callInThread(self._commit_elsewhere)
 
     def _may_stay(self) -> bool:
-        """Whether the next batch may be committed on this thread; the last one may have left a transaction open."""
+        """Whether the next batch may be committed on this thread."""
         others = self.visibility.others - self._others_before
         self._others_before = self.visibility.others
-        if (self.is_stale or self._shows_under_way) and not self._is_here:
-            return False
         return self._inline_commits.may_take([write for write, _ in self._waiting], others)
 
     def _commit_elsewhere(self) -> None:
@@ -323,7 +330,11 @@ class GroupCommitWriter:
             # What was answered is on the disk, and the next start finds it; until then no read may say that it is not,
             # and none is answered but with what is at hand.
             self._fail(failure if isinstance(failure, StorageFailed) else StorageFailed(str(failure)))
-        self._tell_idle()
+        if self._is_held and not self._shows_under_way:
+            self._is_held = False
+            self._rest()
+        else:
+            self._tell_idle()
 
     def _tell_fresh(self) -> None:
         """Reads see everything that was answered."""

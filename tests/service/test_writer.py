@@ -705,21 +705,52 @@ def test_what_was_deferred_on_the_reactors_thread_is_seen_before_the_commit_thre
     assert inline.store.batches == [[1], [2]]
 
 
-def test_while_the_commit_thread_has_something_deferred_all_batches_go_there(deferring: Bench) -> None:
+def test_what_was_deferred_on_the_commit_thread_is_seen_before_the_reactors_thread_goes_on(deferring: Bench) -> None:
     deferring.append(1)
     deferring.run()
     assert deferring.writer.is_stale
     deferring.inline.is_on = True
     deferring.append(2)
     deferring.end_turn()
-    assert deferring.store.batches == [[1]]
-    assert len(deferring.thread.jobs) == 1
-    deferring.run()
-    deferring.clock.advance(DEFERRED_SECONDS_MAX)
-    deferring.run()
     deferring.append(3)
     deferring.end_turn()
-    assert deferring.store.batches == [[1], [2], [3]]
+    assert deferring.store.batches == [[1]]
+    deferring.thread.step()
+    assert deferring.store.shown == [1]
+    deferring.reactor.turn()
+    deferring.end_turn()
+    assert not deferring.thread.jobs
+    assert deferring.store.batches == [[1], [2, 3]]
+    assert deferring.outcomes() == {number: stored_of(number) for number in (1, 2, 3)}
+
+
+def test_a_batch_that_waits_for_the_commit_thread_goes_there_if_it_may_not_stay_any_more(deferring: Bench) -> None:
+    deferring.append(1)
+    deferring.run()
+    deferring.inline.is_on = True
+    deferring.append(2)
+    deferring.end_turn()
+    deferring.inline.is_on = False
+    deferring.thread.step()
+    deferring.reactor.turn()
+    deferring.end_turn()
+    assert deferring.store.batches == [[1]]
+    deferring.run()
+    assert deferring.store.batches == [[1], [2]]
+    assert sorted(deferring.outcomes()) == [1, 2]
+
+
+def test_a_batch_that_waits_for_the_commit_thread_is_refused_where_reads_cannot_be_let_see(deferring: Bench) -> None:
+    deferring.append(1)
+    deferring.run()
+    deferring.inline.is_on = True
+    deferring.store.showing_fault = FAILED
+    deferring.append(2)
+    idle = deferring.writer.when_idle()
+    deferring.run()
+    assert deferring.outcomes() == {1: stored_of(1), 2: FAILED}
+    assert deferring.failures == [FAILED]
+    assert fired(idle)
 
 
 def test_a_read_has_what_was_deferred_on_the_reactors_thread_shown_at_the_end_of_the_turn(inline: Bench) -> None:
