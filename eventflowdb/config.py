@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_clients: int
     map_size: int
     min_free_bytes: int
+    read_cache_bytes: int
     count_interval: float
     idle_timeout: int
     workers: int
@@ -198,6 +199,12 @@ SETTINGS = (
     Setting("MAX_CLIENTS", _whole_number(1, 1_000_000), "10000", "connections at once"),
     Setting("MAP_SIZE", _size(MIB, 1 << 46), "1TiB", "LMDB's address space, the bound of the database"),
     Setting("MIN_FREE_BYTES", _size(0, INTEGER_MAX), "64MiB", "appends are refused when the disk has less"),
+    Setting(
+        "READ_CACHE_BYTES",
+        _size(0, INTEGER_MAX),
+        "16MiB",
+        "replies to GET that are kept in memory, for whoever reads the same stream again; 0: none",
+    ),
     Setting("COUNT_INTERVAL", _seconds, "1", "seconds between periodic count indexes"),
     Setting(
         "IDLE_TIMEOUT",

@@ -39,13 +39,13 @@ ALONE_SECONDS_MIN = 0.1
 INLINE_PAGE_STEPS = 3
 """A page that is read on the reactor's thread goes on in so many steps, as long as none had to come from the disk."""
 READ_THREADS_MAX = 4
-RECENT_REPLIES_BYTES_MAX = 16 * MIB
-"""Replies to GETs of the first events of streams are kept up to so much, for those who read the same again."""
-RECENT_ENDS_BYTES_MAX = 1 * MIB
-"""And so much of replies to those who had read the beginning before."""
-ASKED_BEFORE_MAX = 4096
-"""Of so many different GETs of first events, and of as many before them, it is known that they were asked: a reply is
-kept the second time."""
+READ_CACHE_ENDS_BYTES_MAX = 1 * MIB
+READ_CACHE_ENDS_SHARE = 16
+"""Of READ_CACHE_BYTES one part of so many, at most that much, is for replies to those who had read the beginning of a
+stream before."""
+READ_CACHE_BYTES_ASKED = 4 * KIB
+"""For each so many of READ_CACHE_BYTES it is known of one GET of first events, and of one more before it, that it was
+asked: a reply is kept the second time."""
 CONTENDED_STREAMS_MAX = 1024
 """Of so many streams it is remembered that appends collided on them."""
 RETRY_SECONDS = 0.005

@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "MAX_CLIENTS": 10_000,
     "MAP_SIZE": MIB * MIB,
     "MIN_FREE_BYTES": 64 * MIB,
+    "READ_CACHE_BYTES": 16 * MIB,
     "COUNT_INTERVAL": 1.0,
     "IDLE_TIMEOUT": 0,
     "WORKERS": 0,
@@ -61,6 +62,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("MAP_SIZE", "1TB", 10**12),
     ("MIN_FREE_BYTES", "0", 0),
     ("MIN_FREE_BYTES", "10GB", 10**10),
+    ("READ_CACHE_BYTES", "0", 0),
+    ("READ_CACHE_BYTES", "1GiB", KIB * MIB),
     ("COUNT_INTERVAL", "0.01", 0.01),
     ("COUNT_INTERVAL", "2.5", 2.5),
     ("COUNT_INTERVAL", "86400", 86400.0),
@@ -129,6 +132,7 @@ BAD: list[tuple[str, str, str]] = [
         ("MIN_FREE_BYTES", text, f"expected a size in bytes from 0 to {2**53 - 1}, {SIZE_END}")
         for text in ["", "-1", "1%"]
     ],
+    ("READ_CACHE_BYTES", "-1", f"expected a size in bytes from 0 to {2**53 - 1}, {SIZE_END}"),
     *[
         ("COUNT_INTERVAL", text, SECONDS)
         for text in [

@@ -22,6 +22,7 @@ from eventflowdb.service.information import Information
 from eventflowdb.service.operations import Operations
 from eventflowdb.service.pacing import Pacing
 from eventflowdb.service.queries import QueryResponders
+from eventflowdb.service.recent import ReadCache
 from eventflowdb.service.responders import Responders
 from eventflowdb.service.statistics import Statistics
 from eventflowdb.service.subscriptions import Subscriptions
@@ -63,12 +64,13 @@ def assemble(
     access, statistics = Access(settings.password), Statistics()
     waits, subscriptions = Waits(database, clock), Subscriptions(database)
     consumers = Consumers(database, clock, now_us)
+    cache = ReadCache(database, settings.read_cache_bytes)
     information = Information(
-        settings, port, database, clients, waits, subscriptions, consumers, checks, statistics, budget, seconds
+        settings, port, database, clients, waits, subscriptions, consumers, checks, statistics, budget, cache, seconds
     )
     queries = QueryResponders(database.searches, waits)
     appends = Appends(database, consumers)
-    stored = Responders(database, appends, waits, queries, Contention(database, Pacing(clock, seconds)), seconds)
+    stored = Responders(database, appends, waits, queries, Contention(database, Pacing(clock, seconds)), cache, seconds)
     handshake = Handshake(access, clients, seconds)
     operations = Operations(settings, information, clients, statistics, stop)
     responders: dict[str, Responder] = {

@@ -17,6 +17,7 @@ from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
 from eventflowdb.service.consumers import Consumers
 from eventflowdb.service.database import Database
+from eventflowdb.service.recent import ReadCache
 from eventflowdb.service.statistics import CommandCount, Statistics
 from eventflowdb.service.subscriptions import Subscriptions, lag_of
 from eventflowdb.service.verification import Checks
@@ -48,6 +49,7 @@ class Information:
         checks: Checks,
         statistics: Statistics,
         budget: InflightBudget,
+        cache: ReadCache,
         seconds: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -59,6 +61,7 @@ class Information:
         self._checks = checks
         self._statistics = statistics
         self._budget = budget
+        self._cache = cache
         self._seconds = seconds
         self._started = seconds()
         self._run_id = secrets.token_hex(20)
@@ -145,6 +148,10 @@ class Information:
             "inflight_bytes": self._budget.used_bytes,
             "max_inflight_bytes": self._settings.max_inflight_bytes,
             "max_request_bytes": self._settings.max_request_bytes,
+            "read_cache_bytes": self._cache.kept_bytes,
+            "max_read_cache_bytes": self._settings.read_cache_bytes,
+            "read_cache_hits": self._cache.hits,
+            "read_cache_misses": self._cache.misses,
         }
 
     def _persistence(self) -> Facts:

@@ -136,6 +136,7 @@ class Operations:
             "max-inflight-bytes": str(settings.max_inflight_bytes),
             "map-size": str(settings.map_size),
             "min-free-bytes": str(settings.min_free_bytes),
+            "read-cache-bytes": str(settings.read_cache_bytes),
             "count-interval": f"{settings.count_interval:g}",
             "workers": str(settings.workers),
         }

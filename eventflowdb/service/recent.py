@@ -1,4 +1,4 @@
-"""Replies to GET that were sent not long ago: a stream that is read again and again is read and encoded twice.
+"""READ_CACHE_BYTES: replies to GET that were sent not long ago, for a stream that is read again and again.
 
 The events of a stream never change. So a reply with as many events as were asked for is right for ever; one with fewer
 is as long as the stream has not grown, which one look at the index tells: 2 microseconds where reading, checking and
@@ -15,6 +15,7 @@ first events of a stream are kept when they are asked for the second time, and t
 from collections import OrderedDict
 
 from eventflowdb.commands.shapes import StreamRead
+from eventflowdb.limits import READ_CACHE_BYTES_ASKED, READ_CACHE_ENDS_BYTES_MAX, READ_CACHE_ENDS_SHARE
 from eventflowdb.service.database import Database
 
 _ENTRY_BYTES = 400
@@ -46,7 +47,7 @@ class AskedBefore:
 
 
 class RecentReplies:
-    """Those of one server, on the reactor's thread: at most `bytes_max` are kept."""
+    """Some of them: at most `bytes_max` are kept."""
 
     def __init__(self, database: Database, bytes_max: int) -> None:
         self._database = database
@@ -54,7 +55,7 @@ class RecentReplies:
         self._replies: OrderedDict[bytes, tuple[str | None, int, bytes]] = OrderedDict()
         """By text: the stream, None where it may grow and the reply stays right; the version behind its last event; and
         the reply."""
-        self._kept_bytes = 0
+        self.kept_bytes = 0
 
     def find(self, text: bytes) -> bytes | None:
         """The reply to a GET with this argument, if it is kept and right."""
@@ -74,12 +75,57 @@ class RecentReplies:
             return
         replaced = self._replies.pop(text, None)
         if replaced is not None:
-            self._kept_bytes -= _weight_bytes(text, replaced[2])
+            self.kept_bytes -= _weight_bytes(text, replaced[2])
         self._replies[text] = (None if count == read.limit else read.stream, read.version + count, reply)
-        self._kept_bytes += weight_bytes
-        while self._kept_bytes > self._bytes_max:
+        self.kept_bytes += weight_bytes
+        while self.kept_bytes > self._bytes_max:
             oldest_text, (_, _, oldest) = self._replies.popitem(last=False)
-            self._kept_bytes -= _weight_bytes(oldest_text, oldest)
+            self.kept_bytes -= _weight_bytes(oldest_text, oldest)
+
+
+class ReadCache:
+    """The replies that one process keeps, at most `bytes_max` of them.
+
+    hits: how many GETs were answered with one of them; misses: how many were not.
+    """
+
+    def __init__(self, database: Database, bytes_max: int) -> None:
+        # Apart, or those who read each new event once would drive out what is read again and again.
+        ends_bytes = min(READ_CACHE_ENDS_BYTES_MAX, bytes_max // READ_CACHE_ENDS_SHARE)
+        self._ends = RecentReplies(database, ends_bytes)
+        self._beginnings = RecentReplies(database, bytes_max - ends_bytes)
+        self._asked_before = AskedBefore(max(1, bytes_max // READ_CACHE_BYTES_ASKED))
+        self.hits = 0
+        self.misses = 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the replies weigh."""
+        return self._beginnings.kept_bytes + self._ends.kept_bytes
+
+    def has(self, text: bytes) -> bool:
+        """Whether the reply to a GET with this argument is kept and right."""
+        return self._find(text) is not None
+
+    def take(self, text: bytes) -> bytes | None:
+        """The reply to a GET that is about to be answered, if it is kept and right."""
+        reply = self._find(text)
+        if reply is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return reply
+
+    def wants(self, text: bytes, read: StreamRead) -> bool:
+        """Whether the reply to a GET that was read is to be kept, if it is whole. read: what the text asks for."""
+        return read.version > 0 or self._asked_before.ask(text)
+
+    def keep(self, text: bytes, read: StreamRead, count: int, reply: bytes) -> None:
+        """See RecentReplies.keep."""
+        (self._ends if read.version else self._beginnings).keep(text, read, count, reply)
+
+    def _find(self, text: bytes) -> bytes | None:
+        return self._beginnings.find(text) or self._ends.find(text)
 
 
 def _weight_bytes(text: bytes, reply: bytes) -> int:

@@ -13,13 +13,12 @@ from eventflowdb.commands.filters import GET, FilteredRead
 from eventflowdb.commands.shapes import LogRead, StreamRead
 from eventflowdb.errors import InvalidArgument
 from eventflowdb.events import Append
-from eventflowdb.limits import ASKED_BEFORE_MAX, RECENT_ENDS_BYTES_MAX, RECENT_REPLIES_BYTES_MAX
 from eventflowdb.service.appends import Appends
 from eventflowdb.service.contention import Contention, Settling
 from eventflowdb.service.database import Database
 from eventflowdb.service.faults import error_of
 from eventflowdb.service.queries import QueryResponders
-from eventflowdb.service.recent import AskedBefore, RecentReplies
+from eventflowdb.service.recent import ReadCache
 from eventflowdb.service.records import version_of
 from eventflowdb.service.reply import Answer, LongReply, PendingReply, Reply, chunk_reply
 from eventflowdb.service.session import Session
@@ -48,17 +47,15 @@ class Responders:
         waits: Waits,
         queries: QueryResponders,
         contention: Contention,
+        cache: ReadCache,
         seconds: Callable[[], float],
     ) -> None:
         self._database = database
         self._appends = appends
         self._waits = waits
         self._queries = queries
-        self._recent = RecentReplies(database, RECENT_REPLIES_BYTES_MAX)
-        self._asked_before = AskedBefore(ASKED_BEFORE_MAX)
-        # Apart, or those who read each new event once would drive out what is read again and again.
-        self._recent_ends = RecentReplies(database, RECENT_ENDS_BYTES_MAX)
         self._contention = contention
+        self._cache = cache
         self._seconds = seconds
         self._started = seconds()
 
@@ -110,7 +107,7 @@ class Responders:
     def get(self, session: Session, words: Words) -> Reply:
         """GET, which looks among what is kept before it decodes its argument. InvalidArgument."""
         text = words[1]
-        kept = self._recent.find(text) or self._recent_ends.find(text)
+        kept = self._cache.take(text)
         if kept is not None:
             return kept
         read: StreamRead | FilteredRead = GET.decode(text)
@@ -126,10 +123,8 @@ class Responders:
         # One that comes again wants the few events that are new. It may be one of many who lost a race for the stream.
         if version:
             opened = self._database.open_stream_end(stream, version, limit)
-            recent = self._recent_ends
         else:
             opened = self._database.answer_stream(stream, 0, limit)
-            recent = self._recent
         # Not whether it is a Deferred: that is an abstract class, for which Python runs a function.
         if isinstance(opened, Chunk):
             records, rest = opened
@@ -139,11 +134,11 @@ class Responders:
         else:
             return self._reply_later(opened)
         reply = chunk_reply(opened)
-        if event_count and rest is None and (version or self._asked_before.ask(text)):
+        if event_count and rest is None and self._cache.wants(text, read):
             if isinstance(reply, LongReply):
                 reply = reply.join()
             assert isinstance(reply, bytes)
-            recent.keep(text, read, event_count, reply)
+            self._cache.keep(text, read, event_count, reply)
         return reply
 
     def is_seen(self, words: Words) -> bool:
@@ -151,7 +146,7 @@ class Responders:
         if len(words) != 2:
             return False
         text = words[1]
-        if self._recent.find(text) or self._recent_ends.find(text):
+        if self._cache.has(text):
             return True
         try:
             read: StreamRead | FilteredRead = GET.decode(text)

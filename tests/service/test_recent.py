@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventflowdb.commands.shapes import StreamRead
-from eventflowdb.limits import ALONE_SECONDS_MIN, RECENT_REPLIES_BYTES_MAX
-from eventflowdb.service.recent import AskedBefore, RecentReplies
+from eventflowdb.limits import ALONE_SECONDS_MIN, KIB
+from eventflowdb.service.recent import AskedBefore, ReadCache, RecentReplies
 
 from .fakes import MIB, OTHER, PING, STREAM, Connection, SteppedServer, get, read_replies, request, stepped_server
 
@@ -109,7 +109,7 @@ def test_those_who_read_each_new_event_once_drive_out_no_other_replies(
     for _ in range(2):
         assert ask(connection, STREAM, None) == records
     new: list[bytes] = []
-    for version in range(RECENT_REPLIES_BYTES_MAX // (40 * 1000)):
+    for version in range(16 * MIB // (40 * 1000)):
         new += server.hold(OTHER, 1, "x" * 40_000)
         assert ask(connection, OTHER, None, version + 1) == []
         if version:
@@ -169,3 +169,50 @@ def test_replies_are_kept_up_to_a_bound_and_the_oldest_goes_first(server: Steppe
     recent.keep(b"16", read_of(16), 16, bytes(MIB))
     kept = [limit for limit in range(1, 17) if recent.find(b"%d" % limit) is not None]
     assert kept == [1, *range(3, 17)]
+
+
+def read_text(limit: int) -> tuple[bytes, StreamRead]:
+    """A GET of the first events, and what it asks for."""
+    return b"first %d" % limit, read_of(limit)
+
+
+@pytest.mark.parametrize("bytes_max", [64 * KIB, MIB, 64 * MIB])
+def test_the_cache_keeps_no_more_than_its_bound(server: SteppedServer, bytes_max: int) -> None:
+    cache = ReadCache(server.database, bytes_max)
+    reply = bytes(bytes_max // 64)
+    for limit in range(1, 101):
+        text, read = read_text(limit)
+        cache.keep(text, read, limit, reply)
+        cache.keep(b"end " + text, StreamRead(STREAM, 1, limit, 0), limit, reply)
+        assert cache.kept_bytes <= bytes_max
+    kept = [limit for limit in range(1, 101) if cache.has(b"first %d" % limit)]
+    assert kept == list(range(101 - len(kept), 101))
+    assert len(kept) >= 40
+    assert cache.kept_bytes > len(kept) * len(reply)
+
+
+def test_a_cache_of_nothing_keeps_nothing(server: SteppedServer) -> None:
+    cache = ReadCache(server.database, 0)
+    text, read = read_text(1)
+    cache.keep(text, read, 1, b"")
+    assert not cache.has(text)
+    assert cache.kept_bytes == 0
+
+
+def test_a_larger_cache_knows_for_longer_what_was_asked(server: SteppedServer) -> None:
+    small, large = ReadCache(server.database, 64 * KIB), ReadCache(server.database, MIB)
+    for cache in (small, large):
+        for limit in range(1, 101):
+            assert not cache.wants(*read_text(limit))
+    assert [cache.wants(*read_text(1)) for cache in (small, large)] == [False, True]
+
+
+def test_hits_and_misses_are_counted(server: SteppedServer, connection: Connection) -> None:
+    server.hold(STREAM, 3)
+    for _ in range(5):
+        ask(connection, STREAM, 10)
+    ask(connection, OTHER, 10)
+    connection.send(request("INFO", "memory"))
+    facts = dict(line.split(":", 1) for line in connection.take().decode().split("\r\n") if ":" in line)
+    assert (facts["read_cache_hits"], facts["read_cache_misses"]) == ("3", "3")
+    assert 0 < int(facts["read_cache_bytes"]) < int(facts["max_read_cache_bytes"]) == 16 * MIB
