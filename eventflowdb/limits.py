@@ -39,6 +39,8 @@ ALONE_SECONDS_MIN = 0.1
 INLINE_PAGE_STEPS = 3
 """A page that is read on the reactor's thread goes on in so many steps, as long as none had to come from the disk."""
 READ_THREADS_MAX = 4
+GROUP_READS = 8
+"""So many replies to reads leave together, where so many clients or more read at once."""
 READ_CACHE_ENDS_BYTES_MAX = 1 * MIB
 READ_CACHE_ENDS_SHARE = 16
 """Of READ_CACHE_BYTES one part of so many, at most that much, is for replies to those who had read the beginning of a

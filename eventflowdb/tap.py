@@ -36,6 +36,7 @@ from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
 from eventflowdb.service.database import Database
 from eventflowdb.service.estimates import Estimates
+from eventflowdb.service.grouping import Grouping
 from eventflowdb.service.idleness import IdleTimeout
 from eventflowdb.service.inline import InlineCommits
 from eventflowdb.service.notices import Notices
@@ -162,7 +163,7 @@ class EventflowService(Service):
             stop=self._stop_soon,
         )
         self._idle_timeout = IdleTimeout(clients, settings.idle_timeout, self._reactor, time.perf_counter)
-        self._factory = RespFactory(self._dispatcher, budget, self._reactor)
+        self._factory = RespFactory(self._dispatcher, budget, Grouping(soon_of(self._reactor)), self._reactor)
         loop = find_uvloop(self._reactor)
         self._port: IListeningPort | UvloopPort = (
             self._reactor.adoptStreamPort(self._listener.fileno(), self._listener.family, self._factory)

@@ -27,6 +27,7 @@ from eventflowdb.service.database import Database, NoWriter
 from eventflowdb.service.estimates import Estimates
 from eventflowdb.service.everyone import FRONT_COMMANDS, Everyone
 from eventflowdb.service.forwarding import CoreLink
+from eventflowdb.service.grouping import Grouping
 from eventflowdb.service.idleness import IdleTimeout
 from eventflowdb.service.outbox import Outbox
 from eventflowdb.service.pacing import Pacing
@@ -87,7 +88,7 @@ class Front:
             replace=everyone.responders(core),
         )
         self._idle_timeout = IdleTimeout(clients, settings.idle_timeout, reactor, time.perf_counter)
-        self._factory = RespFactory(self._dispatcher, budget, reactor)
+        self._factory = RespFactory(self._dispatcher, budget, Grouping(soon_of(reactor)), reactor)
         attach(reactor, socket.socket(fileno=start.link), core)
         self._read_threads.start()
         self._estimates.start()

@@ -23,10 +23,12 @@ from eventflowdb.limits import (
     CONNECTION_APPEND_BYTES_MAX,
     CONNECTION_APPENDS_MAX,
     CONNECTION_REPLY_BYTES_MAX,
+    GROUP_READS,
     OVERLOAD_HELD_BYTES_MAX,
 )
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.dispatch import Dispatcher
+from eventflowdb.service.grouping import Grouping
 from eventflowdb.service.reply import BlockedReply, LongReply, PendingReply, Reply
 from eventflowdb.service.session import Muting, Session
 from eventflowdb.storage.spans import Rendered, Span
@@ -74,7 +76,9 @@ class Conversation:
 
     _log = Logger()
 
-    def __init__(self, line: Line, session: Session, dispatcher: Dispatcher, budget: InflightBudget) -> None:
+    def __init__(
+        self, line: Line, session: Session, dispatcher: Dispatcher, budget: InflightBudget, grouping: Grouping
+    ) -> None:
         self._line = line
         self._send_bytes = line.send
         self._session = session
@@ -84,6 +88,9 @@ class Conversation:
         self._freshness = dispatcher.freshness
         self._visibility = dispatcher.freshness.visibility
         self._budget = budget
+        self._grouping = grouping
+        self._last_read = grouping.reads
+        """The number of the last read of this connection."""
         session.peer = self
         # What a new session is has just been followed.
         session.has_changed = False
@@ -136,11 +143,15 @@ class Conversation:
         """Run a request on the straight road."""
         session = self._session
         self._is_advancing = True
+        session.has_read = False
         try:
             reply = self._execute(session, words)
             if not session.has_changed and self._stage is _OPEN and not self._ready:
                 if isinstance(reply, bytes):
-                    if reply:
+                    if session.has_read and self._is_one_of_many():
+                        self._answer(reply)
+                        self._grouping.hold(self)
+                    elif reply:
                         self._send_bytes(reply)
                     return
                 if isinstance(reply, PendingReply) and not self._budget.is_exhausted:
@@ -151,6 +162,18 @@ class Conversation:
         finally:
             self._is_advancing = False
         self._advance()
+
+    def _is_one_of_many(self) -> bool:
+        """Whether as many as make a group read as often as this client, who has just read."""
+        grouping = self._grouping
+        grouping.reads += 1
+        others, self._last_read = grouping.reads - self._last_read, grouping.reads
+        return others >= GROUP_READS
+
+    def leave(self) -> None:
+        """Send the reply that was held to leave with others; see Grouping."""
+        if self._stage is not _Stage.ENDED:
+            self._send_ready()
 
     def writable(self) -> None:
         """What was sent is out: there is room again."""

@@ -115,6 +115,7 @@ class Responders:
             return self._queries.read(session, read)
         if read.wait_ms:
             return self._waits.reply(read)
+        session.has_read = True
         stream, version, limit = read.stream, read.version, read.limit
         tail = self._database.find_tail(stream)
         if tail:

@@ -66,7 +66,8 @@ class Muting(enum.Enum):
 class Session:
     """One connection, from its beginning to its end. Times are seconds of a monotonic clock.
 
-    has_changed: set by whoever changes what the conversation must follow, so that it looks.
+    has_changed: set by whoever changes what the conversation must follow, so that it looks; has_read: by who reads the
+    store for the request that runs.
     """
 
     __slots__ = (
@@ -74,6 +75,7 @@ class Session:
         "began_at",
         "commands",
         "has_changed",
+        "has_read",
         "id",
         "is_authenticated",
         "is_ending",
@@ -102,6 +104,7 @@ class Session:
         self.peer: Peer | None = None
         self.is_ending = False
         self.has_changed = False
+        self.has_read = False
         self.library_name = ""
         self.library_version = ""
         self.subscriber: Subscriber | None = None

@@ -18,6 +18,7 @@ from eventflowdb.limits import DRAIN_SECONDS_MAX
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.conversation import Conversation
 from eventflowdb.service.dispatch import Dispatcher
+from eventflowdb.service.grouping import Grouping
 from eventflowdb.transport.listening import keep_alive
 from eventflowdb.wire.replies import error_line
 
@@ -173,10 +174,13 @@ class RespFactory(Factory):
 
     noisy = False
 
-    def __init__(self, dispatcher: Dispatcher, budget: InflightBudget, reactor: IReactorTime) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, budget: InflightBudget, grouping: Grouping, reactor: IReactorTime
+    ) -> None:
         self.reactor = reactor
         self._dispatcher = dispatcher
         self._budget = budget
+        self._grouping = grouping
         self.connections: set[RespProtocol] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> RespProtocol:
@@ -195,7 +199,8 @@ class RespFactory(Factory):
 
     def converse(self, line: RespProtocol, peer: str, here: str) -> Conversation:
         """The conversation of a connection that was taken in."""
-        return Conversation(line, self._dispatcher.new_session(peer, here), self._dispatcher, self._budget)
+        session = self._dispatcher.new_session(peer, here)
+        return Conversation(line, session, self._dispatcher, self._budget, self._grouping)
 
 
 def _address(address: object) -> str:

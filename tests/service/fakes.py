@@ -25,12 +25,15 @@ from eventflowdb.service.conversation import Conversation
 from eventflowdb.service.database import Database
 from eventflowdb.service.dispatch import Responder
 from eventflowdb.service.estimates import Estimates
+from eventflowdb.service.grouping import Grouping
 from eventflowdb.service.notices import Notices
+from eventflowdb.service.outbox import Soon
 from eventflowdb.service.reads import Reads
 from eventflowdb.service.verification import CheckListener, Checks
 from eventflowdb.service.writer import GroupCommitWriter
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.spans import Chunk
+from eventflowdb.storage.transactions import run_here
 from tests.folders import IN_MEMORY
 
 MIB = 1 << 20
@@ -179,7 +182,7 @@ class Connection:
     def __init__(self, server: "SteppedServer") -> None:
         self.line = FakeLine()
         self.session = server.dispatcher.new_session("peer:1", "here:2")
-        self.conversation = Conversation(self.line, self.session, server.dispatcher, server.budget)
+        self.conversation = Conversation(self.line, self.session, server.dispatcher, server.budget, server.grouping)
 
     def send(self, *requests: bytes) -> None:
         """Let bytes come, in one read."""
@@ -232,6 +235,9 @@ class SteppedServer:
         )
         self.database = Database(self.store, self.writer, self.reads, self.estimates, self.notices)
         self.budget = InflightBudget(max_inflight_bytes, self.clock, untaken_bytes_max)
+        self.soon: Soon = run_here
+        """Replies that are held for others leave at once, unless a test says otherwise."""
+        self.grouping = Grouping(self._call_soon)
         self.clients = Clients(clients_max)
         self.stops = 0
         self.check_processes: list[FakeCheckProcess] = []
@@ -254,6 +260,9 @@ class SteppedServer:
             now_us=self.now_us,
             replace=self._keep_parts,
         )
+
+    def _call_soon(self, call: Callable[[], None]) -> None:
+        self.soon(call)
 
     def _keep_parts(self, parts: Parts) -> dict[str, Responder]:
         self.parts = parts

@@ -66,7 +66,7 @@ class Bench:
 
     def __init__(self, server: SteppedServer) -> None:
         self.server = server
-        self.factory = RespFactory(server.dispatcher, server.budget, server.clock)
+        self.factory = RespFactory(server.dispatcher, server.budget, server.grouping, server.clock)
 
     def connect(self) -> NotedTransport:
         """A new connection over a transport that only notes."""
