@@ -28,8 +28,9 @@ COMPILED = {
     ),
     "eventflowdb/service": (
         *("appends", "budget", "commits", "company", "contention", "conversation", "dispatch", "forwarding"),
-        *("freshness", "fronts", "grouping", "groups", "handshake", "inline", "outbox", "pacing", "pages", "recent"),
-        *("records", "reply", "responders", "session", "statistics", "turns", "unseen", "waits", "window", "writer"),
+        *("freshness", "fronts", "grouping", "groups", "handshake", "inline", "outbox", "pacing", "pages"),
+        *("reads", "recent", "records", "reply", "responders", "session", "statistics", "turns", "unseen"),
+        *("waits", "window", "writer"),
     ),
 }
 """The modules, by folder."""

@@ -18,7 +18,7 @@ import resource
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
@@ -40,9 +40,9 @@ from eventflowdb.service.company import Company
 from eventflowdb.service.read_ahead import ReadAhead
 from eventflowdb.service.reply import Answer
 from eventflowdb.storage.environment import id_text
-from eventflowdb.storage.lmdb_store import LmdbStore
+from eventflowdb.storage.layout import Head
 from eventflowdb.storage.records import id_of
-from eventflowdb.storage.spans import CHUNK, NOTHING, Chunk, ReadBounds, Rendered, Span
+from eventflowdb.storage.spans import CHUNK, NOTHING, Chunk, ReadBounds, Render, Rendered, Span
 from eventflowdb.wire.replies import array_items
 
 INLINE = ReadBounds(INLINE_READ_EVENTS_MAX, INLINE_READ_BYTES_MAX)
@@ -54,6 +54,27 @@ STEP = ReadBounds(
 
 ONE = ReadBounds(1, 1)
 Found = TypeVar("Found")
+
+
+class ReadableStore(Protocol):
+    """What is read of a store; see LmdbStore."""
+
+    def head(self) -> Head: ...
+
+    def stream_length(self, stream: str) -> int: ...
+
+    def open_stream(self, stream: str, version: int, limit: int | None, bounds: ReadBounds) -> Chunk: ...
+
+    def open_log(self, start: bytes, limit: int, bounds: ReadBounds) -> Chunk: ...
+
+    def render_stream(
+        self, stream: str, version: int, limit: int | None, bounds: ReadBounds, render: Render
+    ) -> Rendered: ...
+
+    def render_log(self, start: bytes, limit: int, bounds: ReadBounds, render: Render) -> Rendered: ...
+
+    def render_on(self, span: Span, bounds: ReadBounds, render: Render) -> Rendered: ...
+
 
 NextTurn = Callable[[Callable[[], None]], object]
 """Calls in the reactor's next turn."""
@@ -102,7 +123,7 @@ class Reads:
 
     def __init__(
         self,
-        store: LmdbStore,
+        store: ReadableStore,
         run: OffThread,
         next_turn: NextTurn,
         seconds: Callable[[], float] = time.perf_counter,
@@ -250,7 +271,7 @@ class Reads:
         self._has_paged = False
 
 
-def _open_stream_from(store: LmdbStore, stream: str, start: bytes, limit: int) -> tuple[int | None, Chunk]:
+def _open_stream_from(store: ReadableStore, stream: str, start: bytes, limit: int) -> tuple[int | None, Chunk]:
     if int.from_bytes(start, "big") > int.from_bytes(store.head().last_id, "big") + 1:
         return None, NOTHING
     first, end = 0, store.open_stream(stream, 0, None, ONE).total()

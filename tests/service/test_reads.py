@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -22,6 +22,7 @@ from eventflowdb.limits import (
 )
 from eventflowdb.service.reads import Reads, disk_faults
 from eventflowdb.service.reply import Answer
+from eventflowdb.storage.layout import Head
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.records import id_of
 from eventflowdb.storage.spans import CHUNK, Chunk, ReadBounds, Render, Rendered, Span
@@ -51,6 +52,12 @@ class SlowStore:
         """How often a page of the log was begun."""
         self.faults_at = -1
         """Which of the next reads alone has a page fault."""
+
+    def head(self) -> Head:
+        return self.real.head()
+
+    def stream_length(self, stream: str) -> int:
+        return self.real.stream_length(stream)
 
     def open_stream(self, stream: str, version: int, limit: int | None, bounds: ReadBounds = CHUNK) -> Chunk:
         self._take_time()
@@ -106,7 +113,7 @@ def reactor() -> SteppedReactor:
 @pytest.fixture
 def reads(store: SlowStore, pool: SteppedPool, reactor: SteppedReactor, clock: Clock) -> Reads:
     """Reads for several clients."""
-    return Reads(cast(LmdbStore, store), pool, reactor.callFromThread, clock.seconds, lambda: store.faults)
+    return Reads(store, pool, reactor.callFromThread, clock.seconds, lambda: store.faults)
 
 
 @pytest.fixture
