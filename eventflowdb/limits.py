@@ -41,10 +41,8 @@ INLINE_PAGE_STEPS = 3
 READ_THREADS_MAX = 4
 GROUP_READS = 8
 """So many replies to reads leave together, where so many clients or more read at once."""
-READ_CACHE_ENDS_BYTES_MAX = 1 * MIB
 READ_CACHE_ENDS_SHARE = 16
-"""Of READ_CACHE_BYTES one part of so many, at most that much, is for replies to those who had read the beginning of a
-stream before."""
+"""Of READ_CACHE_BYTES one part of so many is for replies to those who had read the beginning of a stream before."""
 READ_CACHE_BYTES_ASKED = 4 * KIB
 """For each so many of READ_CACHE_BYTES it is known of one GET of first events, and of one more before it, that it was
 asked: a reply is kept the second time."""

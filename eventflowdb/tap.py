@@ -131,7 +131,7 @@ class EventflowService(Service):
         self._store = open_store(settings, self._checkpoint_thread.callInThread)
         self._commit_thread = ThreadPool(1, 1, "eventflowdb commits")
         self._read_threads = ThreadPool(0, READ_THREADS_MAX, "eventflowdb reads")
-        notices = Notices(self._reactor)
+        notices, grouping = Notices(self._reactor), Grouping(soon_of(self._reactor))
         self._writer = GroupCommitWriter(
             self._store,
             self._commit_thread,
@@ -139,7 +139,7 @@ class EventflowService(Service):
             self._storage_failed,
             notices,
             deferring=self._reactor,
-            soon=soon_of(self._reactor),
+            soon=grouping.call_soon,
             inline=InlineCommits(self._store.writing.is_flushing),
         )
         self._estimates = Estimates(self._count, settings.count_interval, self._reactor)
@@ -163,7 +163,7 @@ class EventflowService(Service):
             stop=self._stop_soon,
         )
         self._idle_timeout = IdleTimeout(clients, settings.idle_timeout, self._reactor, time.perf_counter)
-        self._factory = RespFactory(self._dispatcher, budget, Grouping(soon_of(self._reactor)), self._reactor)
+        self._factory = RespFactory(self._dispatcher, budget, grouping, self._reactor)
         loop = find_uvloop(self._reactor)
         self._port: IListeningPort | UvloopPort = (
             self._reactor.adoptStreamPort(self._listener.fileno(), self._listener.family, self._factory)

@@ -64,7 +64,8 @@ def assemble(
     access, statistics = Access(settings.password), Statistics()
     waits, subscriptions = Waits(database, clock), Subscriptions(database)
     consumers = Consumers(database, clock, now_us)
-    cache = ReadCache(database, settings.read_cache_bytes)
+    # Each front has its share, so that all together keep to the bound.
+    cache = ReadCache(database, settings.read_cache_bytes // max(1, settings.workers), statistics)
     information = Information(
         settings, port, database, clients, waits, subscriptions, consumers, checks, statistics, budget, cache, seconds
     )

@@ -23,7 +23,6 @@ from eventflowdb.limits import (
     CONNECTION_APPEND_BYTES_MAX,
     CONNECTION_APPENDS_MAX,
     CONNECTION_REPLY_BYTES_MAX,
-    GROUP_READS,
     OVERLOAD_HELD_BYTES_MAX,
 )
 from eventflowdb.service.budget import InflightBudget
@@ -89,8 +88,7 @@ class Conversation:
         self._visibility = dispatcher.freshness.visibility
         self._budget = budget
         self._grouping = grouping
-        self._last_read = grouping.reads
-        """The number of the last read of this connection."""
+        self.last_round = 0
         session.peer = self
         # What a new session is has just been followed.
         session.has_changed = False
@@ -148,7 +146,7 @@ class Conversation:
             reply = self._execute(session, words)
             if not session.has_changed and self._stage is _OPEN and not self._ready:
                 if isinstance(reply, bytes):
-                    if session.has_read and self._is_one_of_many():
+                    if session.has_read and self._grouping.is_one_of_many(self):
                         self._answer(reply)
                         self._grouping.hold(self)
                     elif reply:
@@ -162,13 +160,6 @@ class Conversation:
         finally:
             self._is_advancing = False
         self._advance()
-
-    def _is_one_of_many(self) -> bool:
-        """Whether as many as make a group read as often as this client, who has just read."""
-        grouping = self._grouping
-        grouping.reads += 1
-        others, self._last_read = grouping.reads - self._last_read, grouping.reads
-        return others >= GROUP_READS
 
     def leave(self) -> None:
         """Send the reply that was held to leave with others; see Grouping."""

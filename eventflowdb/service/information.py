@@ -150,8 +150,8 @@ class Information:
             "max_request_bytes": self._settings.max_request_bytes,
             "read_cache_bytes": self._cache.kept_bytes,
             "max_read_cache_bytes": self._settings.read_cache_bytes,
-            "read_cache_hits": self._cache.hits,
-            "read_cache_misses": self._cache.misses,
+            "read_cache_hits": self._statistics.cache_hits,
+            "read_cache_misses": self._statistics.cache_misses,
         }
 
     def _persistence(self) -> Facts:

@@ -26,7 +26,7 @@ class Inline(Protocol):
     def may_take(self, writes: Sequence[Write], others: int) -> bool:
         """Whether the next batch is, which begins with these writes.
 
-        others: how many requests came since the last batch that are no appends.
+        others: how many requests that are no appends came since it was asked before.
         """
 
     def took(self, seconds: float) -> None:

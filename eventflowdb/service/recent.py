@@ -15,8 +15,9 @@ first events of a stream are kept when they are asked for the second time, and t
 from collections import OrderedDict
 
 from eventflowdb.commands.shapes import StreamRead
-from eventflowdb.limits import READ_CACHE_BYTES_ASKED, READ_CACHE_ENDS_BYTES_MAX, READ_CACHE_ENDS_SHARE
+from eventflowdb.limits import READ_CACHE_BYTES_ASKED, READ_CACHE_ENDS_SHARE
 from eventflowdb.service.database import Database
+from eventflowdb.service.statistics import Statistics
 
 _ENTRY_BYTES = 400
 """What an entry weighs beside its reply and its text."""
@@ -84,19 +85,16 @@ class RecentReplies:
 
 
 class ReadCache:
-    """The replies that one process keeps, at most `bytes_max` of them.
+    """The replies that one process keeps, at most `bytes_max` of them; statistics: counts how often that was of use."""
 
-    hits: how many GETs were answered with one of them; misses: how many were not.
-    """
-
-    def __init__(self, database: Database, bytes_max: int) -> None:
+    def __init__(self, database: Database, bytes_max: int, statistics: Statistics) -> None:
         # Apart, or those who read each new event once would drive out what is read again and again.
-        ends_bytes = min(READ_CACHE_ENDS_BYTES_MAX, bytes_max // READ_CACHE_ENDS_SHARE)
+        ends_bytes = bytes_max // READ_CACHE_ENDS_SHARE
         self._ends = RecentReplies(database, ends_bytes)
         self._beginnings = RecentReplies(database, bytes_max - ends_bytes)
         self._asked_before = AskedBefore(max(1, bytes_max // READ_CACHE_BYTES_ASKED))
-        self.hits = 0
-        self.misses = 0
+        self._is_on = bytes_max > 0
+        self._statistics = statistics
 
     @property
     def kept_bytes(self) -> int:
@@ -110,15 +108,17 @@ class ReadCache:
     def take(self, text: bytes) -> bytes | None:
         """The reply to a GET that is about to be answered, if it is kept and right."""
         reply = self._find(text)
-        if reply is None:
-            self.misses += 1
-        else:
-            self.hits += 1
+        if reply is not None:
+            self._statistics.cache_hits += 1
         return reply
+
+    def missed(self) -> None:
+        """The reply to a GET might have been kept, but was not."""
+        self._statistics.cache_misses += 1
 
     def wants(self, text: bytes, read: StreamRead) -> bool:
         """Whether the reply to a GET that was read is to be kept, if it is whole. read: what the text asks for."""
-        return read.version > 0 or self._asked_before.ask(text)
+        return self._is_on and (read.version > 0 or self._asked_before.ask(text))
 
     def keep(self, text: bytes, read: StreamRead, count: int, reply: bytes) -> None:
         """See RecentReplies.keep."""

@@ -116,6 +116,7 @@ class Responders:
         if read.wait_ms:
             return self._waits.reply(read)
         session.has_read = True
+        self._cache.missed()
         stream, version, limit = read.stream, read.version, read.limit
         tail = self._database.find_tail(stream)
         if tail:

@@ -66,8 +66,8 @@ class Muting(enum.Enum):
 class Session:
     """One connection, from its beginning to its end. Times are seconds of a monotonic clock.
 
-    has_changed: set by whoever changes what the conversation must follow, so that it looks; has_read: by who reads the
-    store for the request that runs.
+    has_changed: set by whoever changes what the conversation must follow, so that it looks; has_read: by a GET that
+    reads the store, when it runs.
     """
 
     __slots__ = (

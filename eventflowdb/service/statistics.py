@@ -65,6 +65,10 @@ class Statistics:
         self.errors: Counter[str] = Counter()
         self.connections_received = 0
         self.connections_rejected = 0
+        self.cache_hits = 0
+        """How many GETs were answered with a reply that was kept."""
+        self.cache_misses = 0
+        """How many might have been, but were not."""
 
     @property
     def commands(self) -> dict[str, CommandCount]:

@@ -163,7 +163,7 @@ class GroupCommitWriter:
         may_stay, was_here = self._may_stay(), self._is_here
         has_open = self.is_stale or self._shows_under_way > 0
         if may_stay and has_open and not was_here:
-            # A transaction cannot go over to another thread: it is committed where it is, and no batch adds to it.
+            # A transaction cannot go over to another thread: it is committed there, and no batch adds to it.
             self._is_held = True
             self._show()
             return
@@ -175,7 +175,7 @@ class GroupCommitWriter:
             self._settle(batch, outcomes, seconds, self._store.has_deferred)
             return
         if was_here and has_open:
-            # Nor to that one, whether it had been asked for or not.
+            # The same the other way round, whether it had been asked for or not.
             self._shows_under_way = 1
             self._shown(self._commit_deferred())
             if self._failure is not None:
@@ -340,9 +340,16 @@ class GroupCommitWriter:
         """Reads see everything that was answered."""
         # Whose events they are nobody has kept.
         self._notices.log_grew(None if self._notices.has_watchers else ())
+        self._tell_waiters(None)
+
+    def _tell_waiters(self, failure: StorageFailed | None) -> None:
         waiters, self._fresh_waiters = self._fresh_waiters, []
         for call in waiters:
-            call(None)
+            try:
+                call(failure)
+            except Exception:
+                # Or the fault of one connection would leave all others without an answer, for ever.
+                self._log.failure("that reads see everything could not be told")
 
     def _tell(self, settle: Settle, outcome: Outcome) -> None:
         try:
@@ -379,7 +386,5 @@ class GroupCommitWriter:
         while self._waiting:
             _, settle = self._waiting.popleft()
             self._tell(settle, failure)
-        waiters, self._fresh_waiters = self._fresh_waiters, []
-        for call in waiters:
-            call(failure)
+        self._tell_waiters(failure)
         self._on_failure(failure)

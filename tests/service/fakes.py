@@ -211,6 +211,7 @@ class SteppedServer:
         untaken_bytes_max: int = 0,
         began_us: int | None = None,
         is_deferring: bool = False,
+        read_cache: str = "16MiB",
     ) -> None:
         self.clock = Clock()
         self._began_us = time.time_ns() // 1000 if began_us is None else began_us
@@ -244,7 +245,7 @@ class SteppedServer:
         self.forgotten = 0
         """How often readers that have ended were cleared away."""
         self.checks = Checks(self._start_check, self._forget_readers, self.clock.seconds)
-        given = {"DATA": str(folder), "MAX_REQUEST_BYTES": str(max_request_bytes)}
+        given = {"DATA": str(folder), "MAX_REQUEST_BYTES": str(max_request_bytes), "READ_CACHE_BYTES": read_cache}
         if password is not None:
             given["PASSWORD"] = password
         self.dispatcher = assemble(

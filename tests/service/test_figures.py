@@ -12,7 +12,15 @@ def figures(
     """Of one process."""
     sections: dict[str, dict[str, Fact]] = {
         "clients": {"connected_clients": clients, "maxclients": 0 if name == "core" else 100},
-        "memory": {"used_memory": MIB, "used_memory_human": "?", "maxmemory": 0},
+        "memory": {
+            "used_memory": MIB,
+            "used_memory_human": "?",
+            "maxmemory": 0,
+            "read_cache_bytes": 10 * clients,
+            "max_read_cache_bytes": 100,
+            "read_cache_hits": clients,
+            "read_cache_misses": 2 * clients,
+        },
         "cpu": {"used_cpu_sys": "0.250000", "used_cpu_user": "1.000000"},
         "eventflow": {"commits": commits, "subscriptions": clients, "subscriptions_lag_events_max": clients},
     }
@@ -35,7 +43,15 @@ def test_clients_are_added_up_and_commits_are_the_cores() -> None:
 
 def test_memory_and_processor_are_added_up() -> None:
     sections = merged(PROCESSES, ["memory", "cpu"])
-    assert sections["memory"] == {"used_memory": 3 * MIB, "used_memory_human": "3.1 MB", "maxmemory": 0}
+    assert sections["memory"] == {
+        "used_memory": 3 * MIB,
+        "used_memory_human": "3.1 MB",
+        "maxmemory": 0,
+        "read_cache_bytes": 70,
+        "max_read_cache_bytes": 100,
+        "read_cache_hits": 7,
+        "read_cache_misses": 14,
+    }
     assert sections["cpu"] == {"used_cpu_sys": "0.750000", "used_cpu_user": "3.000000"}
 
 

@@ -1,5 +1,7 @@
 """A stream that is read again is answered from memory, and always as it is now."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 from eventflowdb.commands.shapes import StreamRead
 from eventflowdb.limits import ALONE_SECONDS_MIN, KIB
 from eventflowdb.service.recent import AskedBefore, ReadCache, RecentReplies
+from eventflowdb.service.statistics import Statistics
 
-from .fakes import MIB, OTHER, PING, STREAM, Connection, SteppedServer, get, read_replies, request, stepped_server
+from .fakes import MIB, OTHER, PING, STREAM, Connection, SteppedServer, add, get, read_replies, request, stepped_server
 
 LIMITS = [None, 1, 2, 3, 10]
 
@@ -171,40 +174,57 @@ def test_replies_are_kept_up_to_a_bound_and_the_oldest_goes_first(server: Steppe
     assert kept == [1, *range(3, 17)]
 
 
+def cache_of(server: SteppedServer, bytes_max: int) -> ReadCache:
+    """A cache of its own."""
+    return ReadCache(server.database, bytes_max, Statistics())
+
+
 def read_text(limit: int) -> tuple[bytes, StreamRead]:
     """A GET of the first events, and what it asks for."""
     return b"first %d" % limit, read_of(limit)
 
 
-@pytest.mark.parametrize("bytes_max", [64 * KIB, MIB, 64 * MIB])
+@pytest.mark.parametrize("bytes_max", [MIB, 64 * MIB])
 def test_the_cache_keeps_no_more_than_its_bound(server: SteppedServer, bytes_max: int) -> None:
-    cache = ReadCache(server.database, bytes_max)
-    reply = bytes(bytes_max // 64)
-    for limit in range(1, 101):
+    cache = cache_of(server, bytes_max)
+    reply = bytes(bytes_max // 512)
+    for limit in range(1, 601):
         text, read = read_text(limit)
         cache.keep(text, read, limit, reply)
         cache.keep(b"end " + text, StreamRead(STREAM, 1, limit, 0), limit, reply)
         assert cache.kept_bytes <= bytes_max
-    kept = [limit for limit in range(1, 101) if cache.has(b"first %d" % limit)]
-    assert kept == list(range(101 - len(kept), 101))
-    assert len(kept) >= 40
-    assert cache.kept_bytes > len(kept) * len(reply)
+    kept, ends = (
+        [limit for limit in range(1, 601) if cache.has(b"%b %d" % (what, limit))] for what in (b"first", b"end first")
+    )
+    for some in (kept, ends):
+        assert some == list(range(601 - len(some), 601))
+    assert 14 <= len(kept) / len(ends) <= 16, "a sixteenth is for the ends"
+    assert cache.kept_bytes > 0.95 * bytes_max
 
 
 def test_a_cache_of_nothing_keeps_nothing(server: SteppedServer) -> None:
-    cache = ReadCache(server.database, 0)
+    cache = cache_of(server, 0)
     text, read = read_text(1)
     cache.keep(text, read, 1, b"")
     assert not cache.has(text)
     assert cache.kept_bytes == 0
+    assert [cache.wants(text, read) for _ in range(2)] == [False, False]
+    assert not cache.wants(text, StreamRead(STREAM, 1, 1, 0))
 
 
 def test_a_larger_cache_knows_for_longer_what_was_asked(server: SteppedServer) -> None:
-    small, large = ReadCache(server.database, 64 * KIB), ReadCache(server.database, MIB)
+    small, large = cache_of(server, 64 * KIB), cache_of(server, MIB)
     for cache in (small, large):
         for limit in range(1, 101):
             assert not cache.wants(*read_text(limit))
     assert [cache.wants(*read_text(1)) for cache in (small, large)] == [False, True]
+
+
+def memory_facts(connection: Connection) -> dict[str, int]:
+    """What INFO tells of the cache."""
+    connection.send(request("INFO", "memory"))
+    lines = connection.take().decode().split("\r\n")
+    return {name: int(value) for name, _, value in (line.partition(":") for line in lines) if "read_cache" in name}
 
 
 def test_hits_and_misses_are_counted(server: SteppedServer, connection: Connection) -> None:
@@ -212,7 +232,49 @@ def test_hits_and_misses_are_counted(server: SteppedServer, connection: Connecti
     for _ in range(5):
         ask(connection, STREAM, 10)
     ask(connection, OTHER, 10)
-    connection.send(request("INFO", "memory"))
-    facts = dict(line.split(":", 1) for line in connection.take().decode().split("\r\n") if ":" in line)
-    assert (facts["read_cache_hits"], facts["read_cache_misses"]) == ("3", "3")
-    assert 0 < int(facts["read_cache_bytes"]) < int(facts["max_read_cache_bytes"]) == 16 * MIB
+    for text in ('{"stream":"%s","types":["t"]}', '{"stream":"%s","version":9,"wait_ms":1}', "{}"):
+        # None of these can be kept.
+        connection.send(request("GET", text.replace("%s", STREAM)))
+        server.finish()
+        server.clock.advance(1)
+        server.finish()
+        connection.take()
+    facts = memory_facts(connection)
+    assert (facts["read_cache_hits"], facts["read_cache_misses"]) == (3, 3)
+    assert 0 < facts["read_cache_bytes"] < facts["max_read_cache_bytes"] == 16 * MIB
+    connection.send(request("CONFIG", "RESETSTAT"))
+    connection.take()
+    facts = memory_facts(connection)
+    assert (facts["read_cache_hits"], facts["read_cache_misses"]) == (0, 0)
+    assert facts["read_cache_bytes"] > 0
+
+
+def test_one_that_is_let_by_while_reads_are_behind_is_counted_once(tmp_path: Path) -> None:
+    server = SteppedServer(tmp_path, is_deferring=True)
+    connection = server.connect()
+    server.hold(STREAM, 3)
+    for _ in range(2):
+        ask(connection, STREAM, 3)
+    connection.send(add(OTHER, 0, "x"))
+    server.commit()
+    connection.take()
+    assert server.writer.is_stale
+    ask(connection, STREAM, 3)
+    assert server.parts.statistics.cache_hits == 1
+    server.close()
+
+
+def test_the_setting_says_how_much_is_kept(tmp_path: Path) -> None:
+    for text, size in (("0", 0), ("5MiB", 5 * MIB)):
+        server = SteppedServer(tmp_path / text, read_cache=text)
+        connection = server.connect()
+        server.hold(STREAM, 3)
+        for _ in range(4):
+            ask(connection, STREAM, 10)
+        facts = memory_facts(connection)
+        assert facts["max_read_cache_bytes"] == size
+        assert facts["read_cache_hits"] == (2 if size else 0)
+        assert (facts["read_cache_bytes"] > 0) is (size > 0)
+        connection.send(request("CONFIG", "GET", "read-cache-bytes"))
+        assert read_replies(connection.take()) == [[b"read-cache-bytes", str(size).encode()]]
+        server.close()

@@ -724,6 +724,54 @@ def test_what_was_deferred_on_the_commit_thread_is_seen_before_the_reactors_thre
     assert deferring.outcomes() == {number: stored_of(number) for number in (1, 2, 3)}
 
 
+def test_one_that_waited_once_is_not_begun_again(deferring: Bench) -> None:
+    """What was deferred is shown again while a batch is on the commit thread, which holds none now."""
+    deferring.append(1)
+    deferring.run()
+    deferring.inline.is_on = True
+    deferring.append(2)
+    deferring.run()
+    assert deferring.store.batches == [[1], [2]]
+    deferring.inline.is_on = False
+    deferring.append(3)
+    deferring.run()
+    deferring.clock.advance(DEFERRED_SECONDS_MAX)
+    assert len(deferring.thread.jobs) == 1
+    deferring.append(4)
+    deferring.end_turn()
+    assert len(deferring.thread.jobs) == 2
+    deferring.append(5)
+    deferring.thread.step()
+    deferring.reactor.turn()
+    deferring.end_turn()
+    assert len(deferring.thread.jobs) == 1, "the batch that was asked for is not done yet"
+    assert not fired(deferring.writer.when_idle())
+    deferring.run()
+    assert sorted(deferring.outcomes()) == [1, 2, 3, 4, 5]
+
+
+def test_a_fault_of_who_waits_for_a_fresh_read_keeps_nobody_else_waiting(
+    deferring: Bench, faults: LoggedFaults
+) -> None:
+    told: list[StorageFailed | None] = []
+
+    def fail(_failure: StorageFailed | None) -> None:
+        raise BROKEN
+
+    deferring.append(1)
+    deferring.run()
+    deferring.inline.is_on = True
+    deferring.writer.freshen(fail)
+    deferring.writer.freshen(told.append)
+    deferring.append(2)
+    deferring.run()
+    deferring.append(3)
+    deferring.run()
+    assert told == [None]
+    assert deferring.outcomes() == {number: stored_of(number) for number in (1, 2, 3)}
+    assert faults.take_one()["log_failure"].value is BROKEN
+
+
 def test_a_batch_that_waits_for_the_commit_thread_goes_there_if_it_may_not_stay_any_more(deferring: Bench) -> None:
     deferring.append(1)
     deferring.run()
