@@ -705,99 +705,93 @@ def test_what_was_deferred_on_the_reactors_thread_is_seen_before_the_commit_thre
     assert inline.store.batches == [[1], [2]]
 
 
-def test_what_was_deferred_on_the_commit_thread_is_seen_before_the_reactors_thread_goes_on(deferring: Bench) -> None:
+@pytest.fixture
+def returning(deferring: Bench) -> Bench:
+    """One whose commit thread has deferred a batch, and that may commit on the reactor's thread from now on."""
     deferring.append(1)
     deferring.run()
     assert deferring.writer.is_stale
     deferring.inline.is_on = True
-    deferring.append(2)
-    deferring.end_turn()
-    deferring.append(3)
-    deferring.end_turn()
-    assert deferring.store.batches == [[1]]
-    deferring.thread.step()
-    assert deferring.store.shown == [1]
-    deferring.reactor.turn()
-    deferring.end_turn()
-    assert not deferring.thread.jobs
-    assert deferring.store.batches == [[1], [2, 3]]
-    assert deferring.outcomes() == {number: stored_of(number) for number in (1, 2, 3)}
+    return deferring
 
 
-def test_one_that_waited_once_is_not_begun_again(deferring: Bench) -> None:
+def test_what_was_deferred_on_the_commit_thread_is_seen_before_the_reactors_thread_goes_on(returning: Bench) -> None:
+    returning.append(2)
+    returning.end_turn()
+    returning.append(3)
+    returning.end_turn()
+    assert returning.store.batches == [[1]]
+    returning.thread.step()
+    assert returning.store.shown == [1]
+    returning.reactor.turn()
+    returning.end_turn()
+    assert not returning.thread.jobs
+    assert returning.store.batches == [[1], [2, 3]]
+    assert returning.outcomes() == {number: stored_of(number) for number in (1, 2, 3)}
+
+
+def test_one_that_waited_once_is_not_begun_again(returning: Bench) -> None:
     """What was deferred is shown again while a batch is on the commit thread, which holds none now."""
-    deferring.append(1)
-    deferring.run()
-    deferring.inline.is_on = True
-    deferring.append(2)
-    deferring.run()
-    assert deferring.store.batches == [[1], [2]]
-    deferring.inline.is_on = False
-    deferring.append(3)
-    deferring.run()
-    deferring.clock.advance(DEFERRED_SECONDS_MAX)
-    assert len(deferring.thread.jobs) == 1
-    deferring.append(4)
-    deferring.end_turn()
-    assert len(deferring.thread.jobs) == 2
-    deferring.append(5)
-    deferring.thread.step()
-    deferring.reactor.turn()
-    deferring.end_turn()
-    assert len(deferring.thread.jobs) == 1, "the batch that was asked for is not done yet"
-    assert not fired(deferring.writer.when_idle())
-    deferring.run()
-    assert sorted(deferring.outcomes()) == [1, 2, 3, 4, 5]
+    returning.append(2)
+    returning.run()
+    assert returning.store.batches == [[1], [2]]
+    returning.inline.is_on = False
+    returning.append(3)
+    returning.run()
+    returning.clock.advance(DEFERRED_SECONDS_MAX)
+    assert len(returning.thread.jobs) == 1
+    returning.append(4)
+    returning.end_turn()
+    assert len(returning.thread.jobs) == 2
+    returning.append(5)
+    returning.thread.step()
+    returning.reactor.turn()
+    returning.end_turn()
+    assert len(returning.thread.jobs) == 1, "the batch that was asked for is not done yet"
+    assert not fired(returning.writer.when_idle())
+    returning.run()
+    assert sorted(returning.outcomes()) == [1, 2, 3, 4, 5]
 
 
 def test_a_fault_of_who_waits_for_a_fresh_read_keeps_nobody_else_waiting(
-    deferring: Bench, faults: LoggedFaults
+    returning: Bench, faults: LoggedFaults
 ) -> None:
     told: list[StorageFailed | None] = []
 
     def fail(_failure: StorageFailed | None) -> None:
         raise BROKEN
 
-    deferring.append(1)
-    deferring.run()
-    deferring.inline.is_on = True
-    deferring.writer.freshen(fail)
-    deferring.writer.freshen(told.append)
-    deferring.append(2)
-    deferring.run()
-    deferring.append(3)
-    deferring.run()
+    returning.writer.freshen(fail)
+    returning.writer.freshen(told.append)
+    returning.append(2)
+    returning.run()
+    returning.append(3)
+    returning.run()
     assert told == [None]
-    assert deferring.outcomes() == {number: stored_of(number) for number in (1, 2, 3)}
+    assert returning.outcomes() == {number: stored_of(number) for number in (1, 2, 3)}
     assert faults.take_one()["log_failure"].value is BROKEN
 
 
-def test_a_batch_that_waits_for_the_commit_thread_goes_there_if_it_may_not_stay_any_more(deferring: Bench) -> None:
-    deferring.append(1)
-    deferring.run()
-    deferring.inline.is_on = True
-    deferring.append(2)
-    deferring.end_turn()
-    deferring.inline.is_on = False
-    deferring.thread.step()
-    deferring.reactor.turn()
-    deferring.end_turn()
-    assert deferring.store.batches == [[1]]
-    deferring.run()
-    assert deferring.store.batches == [[1], [2]]
-    assert sorted(deferring.outcomes()) == [1, 2]
+def test_a_batch_that_waits_for_the_commit_thread_goes_there_if_it_may_not_stay_any_more(returning: Bench) -> None:
+    returning.append(2)
+    returning.end_turn()
+    returning.inline.is_on = False
+    returning.thread.step()
+    returning.reactor.turn()
+    returning.end_turn()
+    assert returning.store.batches == [[1]]
+    returning.run()
+    assert returning.store.batches == [[1], [2]]
+    assert sorted(returning.outcomes()) == [1, 2]
 
 
-def test_a_batch_that_waits_for_the_commit_thread_is_refused_where_reads_cannot_be_let_see(deferring: Bench) -> None:
-    deferring.append(1)
-    deferring.run()
-    deferring.inline.is_on = True
-    deferring.store.showing_fault = FAILED
-    deferring.append(2)
-    idle = deferring.writer.when_idle()
-    deferring.run()
-    assert deferring.outcomes() == {1: stored_of(1), 2: FAILED}
-    assert deferring.failures == [FAILED]
+def test_a_batch_that_waits_for_the_commit_thread_is_refused_where_reads_cannot_be_let_see(returning: Bench) -> None:
+    returning.store.showing_fault = FAILED
+    returning.append(2)
+    idle = returning.writer.when_idle()
+    returning.run()
+    assert returning.outcomes() == {1: stored_of(1), 2: FAILED}
+    assert returning.failures == [FAILED]
     assert fired(idle)
 
 
