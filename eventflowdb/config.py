@@ -203,7 +203,7 @@ SETTINGS = (
         "READ_CACHE_BYTES",
         _size(0, INTEGER_MAX),
         "16MiB",
-        "replies to GET that are kept in memory, for whoever reads the same stream again; 0: none",
+        "replies to GET that each process keeps in memory, for whoever reads the same again; 0: none",
     ),
     Setting("COUNT_INTERVAL", _seconds, "1", "seconds between periodic count indexes"),
     Setting(

@@ -78,7 +78,8 @@ class Core:
         start_check = start_process(reactor, settings.data, os.environ)
         self._checks = Checks(start_check, self._store.environment.env.reader_check, time.perf_counter)
         self._fronts.dispatcher = assemble(
-            settings,
+            # Whoever reads does so in a front.
+            msgspec.structs.replace(settings, read_cache_bytes=0),
             database,
             Clients(0),
             InflightBudget(settings.max_inflight_bytes, reactor),

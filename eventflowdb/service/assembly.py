@@ -64,8 +64,7 @@ def assemble(
     access, statistics = Access(settings.password), Statistics()
     waits, subscriptions = Waits(database, clock), Subscriptions(database)
     consumers = Consumers(database, clock, now_us)
-    # Each front has its share, so that all together keep to the bound.
-    cache = ReadCache(database, settings.read_cache_bytes // max(1, settings.workers), statistics)
+    cache = ReadCache(database, settings.read_cache_bytes, statistics)
     information = Information(
         settings, port, database, clients, waits, subscriptions, consumers, checks, statistics, budget, cache, seconds
     )

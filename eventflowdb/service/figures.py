@@ -26,7 +26,7 @@ _SUMMED = {
     "clients": ("connected_clients", "blocked_clients", "pubsub_clients", "monitor_clients"),
     "memory": (
         *("used_memory", "used_memory_rss", "used_memory_peak", "inflight_bytes"),
-        *("read_cache_bytes", "read_cache_hits", "read_cache_misses"),
+        *("read_cache_bytes", "max_read_cache_bytes", "read_cache_hits", "read_cache_misses"),
     ),
     "cpu": ("used_cpu_sys", "used_cpu_user"),
     "eventflow": ("subscriptions", "subscriptions_behind"),
