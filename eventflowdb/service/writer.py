@@ -16,7 +16,7 @@ clients take their answers. Before batches go over to the other thread, whicheve
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -71,6 +71,7 @@ class AppendingStore(Protocol):
 
 
 Settle = Callable[[Outcome], None]
+_Told = TypeVar("_Told")
 _Waiting = tuple[Write, Settle]
 """A write, and who is told its outcome."""
 
@@ -345,15 +346,11 @@ class GroupCommitWriter:
     def _tell_waiters(self, failure: StorageFailed | None) -> None:
         waiters, self._fresh_waiters = self._fresh_waiters, []
         for call in waiters:
-            try:
-                call(failure)
-            except Exception:
-                # Or the fault of one connection would leave all others without an answer, for ever.
-                self._log.failure("that reads see everything could not be told")
+            self._tell(call, failure)
 
-    def _tell(self, settle: Settle, outcome: Outcome) -> None:
+    def _tell(self, call: Callable[[_Told], None], outcome: _Told) -> None:
         try:
-            settle(outcome)
+            call(outcome)
         except Exception:
             # Or the fault of one connection would leave all others without an answer, for ever.
             self._log.failure("an outcome could not be told")
