@@ -27,10 +27,10 @@ COMPILED = {
         *("spans", "stream_index", "tip", "transactions"),
     ),
     "eventflowdb/service": (
-        *("appends", "budget", "commits", "company", "contention", "conversation", "dispatch", "forwarding"),
-        *("freshness", "fronts", "grouping", "groups", "handshake", "inline", "outbox", "pacing", "pages"),
-        *("reads", "recent", "records", "reply", "responders", "session", "statistics", "turns", "unseen"),
-        *("waits", "window", "writer"),
+        *("appends", "budget", "commits", "company", "contention", "conversation", "database", "dispatch"),
+        *("forwarding", "freshness", "fronts", "grouping", "groups", "handshake", "inline", "notices", "outbox"),
+        *("pacing", "pages", "reads", "recent", "records", "reply", "responders", "session", "shared_notices"),
+        *("statistics", "turns", "unseen", "waits", "window", "writer"),
     ),
 }
 """The modules, by folder."""

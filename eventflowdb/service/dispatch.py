@@ -33,14 +33,27 @@ _SLOW_SECONDS_MIN: Final = SLOWLOG_SECONDS_MIN
 class _Command:
     """A command as the dispatcher needs it: its row of the table, who answers it, and its figures."""
 
-    __slots__ = ("count", "decode", "is_append", "name", "order", "respond", "spec", "words_max", "words_min")
+    __slots__ = (
+        "count",
+        "decode",
+        "is_append",
+        "is_read",
+        "name",
+        "order",
+        "respond",
+        "spec",
+        "words_max",
+        "words_min",
+    )
 
     def __init__(self, spec: CommandSpec, respond: Responder, count: CommandCount) -> None:
         self.spec = spec
         self.name = spec.name
         self.decode = None if spec.is_decoded_late else spec.decode
         self.order = spec.order
+        # Once: to look a member up in its enumeration takes longer than what is decided by it.
         self.is_append = spec.order is Order.APPEND
+        self.is_read = spec.order is Order.READ
         self.words_min = spec.words_min
         self.words_max = spec.words_max
         self.respond = respond
@@ -129,7 +142,7 @@ class Dispatcher:
         if isinstance(request, DroppedRequest) or not session.is_authenticated:
             return False
         command = self._find(request[0])
-        if command is None or command.order is not Order.READ:
+        if command is None or not command.is_read:
             return False
         if command.name != "GET":
             return True

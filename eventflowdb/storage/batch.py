@@ -14,7 +14,7 @@ from eventflowdb.storage import layout
 from eventflowdb.storage.changes import Changes
 from eventflowdb.storage.conditions import StagedTerms, find_match
 from eventflowdb.storage.environment import Environment, id_text
-from eventflowdb.storage.layout import Answer, Head
+from eventflowdb.storage.layout import Answer, head_of
 from eventflowdb.storage.records import decode_record, encode_record, rfc3339, store_record
 from eventflowdb.storage.requests import AnsweredRequests, content_digest
 from eventflowdb.storage.settling import ConsumerWrites
@@ -135,7 +135,7 @@ class Batch:
         self._write_terms()
         self._links.sort()
         changes.put_later(environment.links, self._links, is_append=True)
-        head = Head(self._position, self._log_entries[-1][0], self._tip.head.checksum, self._added_at_us)
+        head = head_of(self._position, self._log_entries[-1][0], self._tip.head.checksum, self._added_at_us)
         changes.put_head_later(head, self._records)
         return True
 

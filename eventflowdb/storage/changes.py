@@ -16,7 +16,7 @@ from eventflowdb.errors import CorruptRecord
 from eventflowdb.storage import layout
 from eventflowdb.storage.checksum import of_records
 from eventflowdb.storage.environment import Environment
-from eventflowdb.storage.layout import Head
+from eventflowdb.storage.layout import Head, head_of
 from eventflowdb.storage.records import load_page
 
 Entry = tuple[bytes, bytes]
@@ -131,4 +131,4 @@ def repeat(environment: Environment, txn: Any, encoded: bytes) -> None:
 def _extended(head: Head, records: Sequence[bytes]) -> Head:
     """A head, with the checksum after these records in place of that before: 1 us for each."""
     position, last_id, checksum, added_at_us = head
-    return Head(position, last_id, of_records(records, checksum), added_at_us)
+    return head_of(position, last_id, of_records(records, checksum), added_at_us)

@@ -19,7 +19,6 @@ A record is flushed before the next one is written, so only the last can be torn
 that is not sound and has a sound one of its generation after it was damaged later, and the database is refused.
 """
 
-import contextlib
 import os
 import struct
 from collections.abc import Iterator
@@ -96,8 +95,10 @@ class _File:
     def begin_flush(self, offset: int, length: int) -> None:
         """Have the disk begin with what was written there, without waiting for it; where that cannot be, nothing."""
         # Linux begins to write back what it is told that nobody needs in memory (generic_fadvise in mm/fadvise.c).
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105 - a context of Python's own would cost as much as the call
             os.posix_fadvise(self.descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+        except OSError:
+            pass
 
     def flush(self) -> None:
         """Have all that was written on the disk."""

@@ -115,7 +115,7 @@ class WriteTransactions:
 
     def is_flushing(self) -> bool:
         """Whether the data file is being flushed, or is about to be: other flushes may have to wait for the disk."""
-        return self._is_flushing or (not self._has_finished.is_set() and self._is_hurried())
+        return self._is_flushing or (self._is_hurried() and not self._has_finished.is_set())
 
     def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> list[Outcome]:
         """Store a batch of writes; when this returns, what it stored is on disk.
@@ -237,9 +237,10 @@ class WriteTransactions:
         journal = self._checkpoints.journal
         flush: Future[None] | None = None
         try:
-            # Where no thread is to be had, this one flushes.
-            with contextlib.suppress(RuntimeError):
+            try:  # noqa: SIM105 - as in Journal.begin_flush
                 flush = self._flusher.submit(journal.flush)
+            except RuntimeError:
+                pass  # where no thread is to be had, this one flushes
             batch.changes.complete()
             batch.move_tip(self._commit)
             on_staged()
