@@ -15,7 +15,8 @@ from pathlib import Path
 
 from benchmarks import servers
 from benchmarks.workloads import EVENT
-from eventflowdb.events import ANY, Append, NewEvent, StreamAppend
+from eventflowdb.append import Append, StreamAppend
+from eventflowdb.events import ANY, NewEvent
 from eventflowdb.ids import ulid_text
 from eventflowdb.storage.lmdb_store import LmdbStore
 

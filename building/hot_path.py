@@ -18,7 +18,7 @@ from setuptools import Extension
 from setuptools.command.build_ext import build_ext
 
 COMPILED = {
-    "eventflowdb": ("ids",),
+    "eventflowdb": ("append", "ids"),
     "eventflowdb/commands": ("arguments",),
     "eventflowdb/wire": ("inline", "integers", "links", "replies", "requests", "values"),
     "eventflowdb/storage": (

@@ -1,4 +1,4 @@
-"""An event before it is stored and after, and the appends that store it: the shapes that every layer shares."""
+"""An event before it is stored and after, and what an append may depend on: the shapes that every layer shares."""
 
 from typing import Final, Literal
 
@@ -48,17 +48,6 @@ class RecordedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     tags: tuple[str, ...] = ()
 
 
-class StreamAppend(msgspec.Struct, frozen=True, gc=False):
-    """Events for one stream, if it holds what is expected; without events it is a check alone.
-
-    stream: canonical lower-case UUID.
-    """
-
-    stream: str
-    expected_version: ExpectedVersion
-    events: list[NewEvent]
-
-
 class Collision(msgspec.Struct, frozen=True):
     """An append was refused, since its stream holds another number of events than it expected."""
 
@@ -88,24 +77,3 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False):
     member: str
     id: bytes
     is_held: bool = False
-
-
-class Append(msgspec.Struct, frozen=True, gc=False):
-    """One request to append: all of its parts are stored if every condition holds, else nothing.
-
-    parts: each of another stream; request_id: under which the answer is remembered; checkpoint: an event that it acks;
-    size_bytes: what the request weighed, for the bounds on batches.
-    """
-
-    parts: list[StreamAppend]
-    size_bytes: int
-    unless: tuple[Unless, ...] = ()
-    request_id: str | None = None
-    checkpoint: Checkpoint | None = None
-
-    @classmethod
-    def to_stream(
-        cls, stream: str, expected_version: ExpectedVersion, events: list[NewEvent], size_bytes: int
-    ) -> "Append":
-        """An append to one stream, without further conditions."""
-        return cls([StreamAppend(stream, expected_version, events)], size_bytes)

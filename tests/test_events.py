@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from eventflowdb.events import Append, NewEvent, RecordedEvent
+from eventflowdb.events import NewEvent, RecordedEvent
 
 RECORDED = RecordedEvent(
     id="01KAS2Q7AB04HMASW9NF6YY094",
@@ -65,12 +65,3 @@ def test_events_are_values(value: msgspec.Struct) -> None:
     with pytest.raises(AttributeError):
         value.type = "changed"  # type: ignore[attr-defined]
     assert hash(value) == hash(msgspec.structs.replace(value))
-
-
-def test_an_append_names_its_streams_its_conditions_and_its_weight() -> None:
-    append = Append.to_stream(RECORDED.stream, 3, [NewEvent(type="t", data="d")], 9)
-    (part,) = append.parts
-    assert (part.stream, part.expected_version, append.size_bytes) == (RECORDED.stream, 3, 9)
-    assert (append.unless, append.request_id) == ((), None)
-    with pytest.raises(AttributeError):
-        append.request_id = "r"  # type: ignore[misc]

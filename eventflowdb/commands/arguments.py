@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import astuple
 
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.commands.explain import explain_rejection, find_repeated_field, shortened
 from eventflowdb.commands.shapes import (
     AddArgument,
@@ -29,7 +30,7 @@ from eventflowdb.commands.shapes import (
     UnlessArgument,
 )
 from eventflowdb.errors import InvalidArgument
-from eventflowdb.events import ANY, EXISTS, Append, Checkpoint, ExpectedVersion, NewEvent, StreamAppend, Unless
+from eventflowdb.events import ANY, EXISTS, Checkpoint, ExpectedVersion, NewEvent, Unless
 from eventflowdb.ids import ULID_BYTES, find_stream_id, find_ulid_bytes
 from eventflowdb.limits import (
     CONSUMER_NAME_BYTES_MAX,
@@ -56,8 +57,6 @@ _encode: Final = msgspec.json.Encoder().encode
 _unset: Final[object] = UNSET
 _fields: Final = astuple
 _new_event: Final = NewEvent
-_stream_append: Final = StreamAppend
-_append: Final = Append
 
 
 class ArgumentDecoder(Generic[Shape, Checked]):
@@ -177,9 +176,9 @@ def _check_add(value: AddArgument, size_bytes: int) -> Append:
     events = value.events
     if not events:
         raise InvalidArgument("events: expected at least one event")
-    parts = [_stream_append(stream, version, _check_events(events, ""))]
+    parts = [StreamAppend(stream, version, _check_events(events, ""))]
     if value.unless is _unset and value.request_id is _unset and value.checkpoint is _unset:
-        return _append(parts, size_bytes)
+        return Append(parts, size_bytes)
     return _check_conditions(parts, value, size_bytes)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from eventflowdb.events import Append
+from eventflowdb.append import Append
 from eventflowdb.service.consumers import Consumers
 from eventflowdb.service.database import Database
 from eventflowdb.storage.batch import Outcome

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from eventflowdb.append import Append
 from eventflowdb.commands.consumers import (
     Ack,
     ConsumerCommand,
@@ -30,7 +31,6 @@ from eventflowdb.commands.consumers import (
 )
 from eventflowdb.consumers import Changed, ConsumerChange, Create, Delete, Replay, Reset, StoredConsumer
 from eventflowdb.errors import EventflowError, NoSuchConsumer, TryAgain
-from eventflowdb.events import Append
 from eventflowdb.ids import id_after
 from eventflowdb.limits import LAG_LOOKS_MAX, LAG_STEPS_INLINE_MAX, LAG_STEPS_MAX
 from eventflowdb.queries import Query
@@ -144,8 +144,7 @@ class Consumers:
             group.conclude(entry, outcome)
             settle(outcome)
 
-        held = replace(checkpoint, is_held=True)
-        self._database.append(replace(append, checkpoint=held), told)
+        self._database.append(append.with_checkpoint(replace(checkpoint, is_held=True)), told)
 
     # Figures.
 

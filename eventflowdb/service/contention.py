@@ -6,8 +6,9 @@ refused, whatever comes meanwhile. What the refusal says is read from the index,
 where anything is in doubt the append is tried. When they are told says pacing.py.
 """
 
+from eventflowdb.append import Append
 from eventflowdb.errors import EventflowError, WrongExpectedVersion
-from eventflowdb.events import Append, Collision
+from eventflowdb.events import Collision
 from eventflowdb.limits import CONTENDED_STREAMS_MAX
 from eventflowdb.service.database import Database
 from eventflowdb.service.notices import streams_of

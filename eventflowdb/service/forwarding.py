@@ -14,7 +14,7 @@ from itertools import count
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from eventflowdb.events import Append
+from eventflowdb.append import Append
 from eventflowdb.limits import ABANDONED_LOOK_SECONDS
 from eventflowdb.service.contention import Contention
 from eventflowdb.service.outbox import Outbox

@@ -17,8 +17,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from eventflowdb.append import Append
 from eventflowdb.errors import EventflowError
-from eventflowdb.events import Append
 from eventflowdb.limits import ASK_SECONDS_MAX
 from eventflowdb.service.appends import Appends
 from eventflowdb.service.contention import refusal_of

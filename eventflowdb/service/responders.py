@@ -8,11 +8,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from eventflowdb import __version__
+from eventflowdb.append import Append
 from eventflowdb.commands.arguments import EVERYTHING
 from eventflowdb.commands.filters import GET, FilteredRead
 from eventflowdb.commands.shapes import LogRead, StreamRead
 from eventflowdb.errors import InvalidArgument
-from eventflowdb.events import Append
 from eventflowdb.service.appends import Appends
 from eventflowdb.service.contention import Contention, Settling
 from eventflowdb.service.database import Database

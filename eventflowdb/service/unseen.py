@@ -5,7 +5,7 @@ events, which are at hand. So a GET need not wait until the store shows all: tha
 those who append to a stream also read it.
 """
 
-from eventflowdb.events import Append
+from eventflowdb.append import Append
 from eventflowdb.service.records import version_of
 from eventflowdb.storage.batch import Write
 

@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from eventflowdb.append import Append
 from eventflowdb.errors import (
     ConditionFailed,
     EventflowError,
@@ -31,7 +32,6 @@ from eventflowdb.errors import (
     RequestConflict,
     StorageFailed,
 )
-from eventflowdb.events import Append
 from eventflowdb.limits import BATCH_BYTES_MAX, DEFERRED_SECONDS_MAX, EAGER_SECONDS
 from eventflowdb.service.commits import Commits
 from eventflowdb.service.faults import error_of

@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from msgspec.structs import astuple
 
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.consumers import Changed, ConsumerChange
 from eventflowdb.errors import EventflowError, InvalidArgument, UnlessMatched, WrongExpectedVersion
-from eventflowdb.events import ANY, EXISTS, Append, Checkpoint, NewEvent, RecordedEvent, StreamAppend, Unless
+from eventflowdb.events import ANY, EXISTS, Checkpoint, NewEvent, RecordedEvent, Unless
 from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout
@@ -78,7 +79,6 @@ class Batch:
             return error
 
     def _stage_append(self, append: Append) -> Outcome:
-        # Compiled code too has to look each field of a struct up by its name.
         parts, request_id, checkpoint = append.parts, append.request_id, append.checkpoint
         digest, requests = b"", None
         try:

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from eventflowdb.append import Append
 from eventflowdb.errors import CorruptRecord, RequestConflict
-from eventflowdb.events import Append
 from eventflowdb.storage import layout
 from eventflowdb.storage.changes import Changes
 from eventflowdb.storage.environment import Environment
@@ -23,7 +23,11 @@ def content_digest(append: Append) -> bytes:
     Digests are stored, so this form is a part of the layout: a field that is added to it later must leave no trace
     where it is not given.
     """
-    content: list[object] = [append.parts, append.unless]
+    parts = [
+        {"stream": part.stream, "expected_version": part.expected_version, "events": part.events}
+        for part in append.parts
+    ]
+    content: list[object] = [parts, append.unless]
     if append.checkpoint is not None:
         content.append([append.checkpoint.consumer, append.checkpoint.member, append.checkpoint.id])
     return sha256(_encode(content)).digest()

@@ -20,7 +20,7 @@ A frame, integers with the least significant byte first:
     8 MONITORS  both           1 or 0                 nothing; whether there is a MONITOR to show commands to
     9 SHOWN     both           0                      a line for MONITOR
     10 SHUTDOWN front to core  0                      nothing; a client asked for the end of the server
-    11 APPENDS  front to core  how many               checked appends, MessagePack: [[number of request, Append] ...]
+    11 APPENDS  front to core  how many               checked appends, MessagePack: [[number, fields of Append] ...]
     12 OUTCOMES core to front  how many               what became of them, MessagePack: [[number, outcome] ...]; an
                                                       outcome is a list of records, a Collision, or any other error as
                                                       the client gets it
@@ -35,7 +35,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from eventflowdb.events import Append, Collision
+from eventflowdb.append import Append, AppendFields
+from eventflowdb.events import Collision
 
 REQUEST: Final = 1
 ANSWER: Final = 2
@@ -59,10 +60,15 @@ _SIZE_BYTES = 4
 _HEADER_BYTES = 13
 _STREAM_BYTES = 36
 
-_encode = msgspec.msgpack.Encoder().encode
 
-decode_appends = msgspec.msgpack.Decoder(list[tuple[int, Append]]).decode
-"""The numbers of requests, and what each appends: the body of APPENDS."""
+def _in_tuples(item: object) -> object:
+    """An item as MessagePack has it, where it is of no type that is known there."""
+    assert isinstance(item, Append)
+    return item.fields()
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_in_tuples).encode
+_decode_appends = msgspec.msgpack.Decoder(list[tuple[int, AppendFields]]).decode
 
 decode_outcomes = msgspec.msgpack.Decoder(list[tuple[int, Outcome]]).decode
 """The numbers of requests, and what became of each: the body of OUTCOMES."""
@@ -113,6 +119,11 @@ def encode_items(kind: int, items: Sequence[tuple[int, object]]) -> bytes:
 def encode_grew(streams: Iterable[str] | None) -> bytes:
     """The frame that tells of a commit; None: nobody said which streams grew."""
     return encode_frame(GREW, 0) if streams is None else encode_frame(GREW, 1, "".join(streams).encode())
+
+
+def decode_appends(body: bytes) -> list[tuple[int, Append]]:
+    """The numbers of requests, and what each appends, from the body of APPENDS."""
+    return [(number, Append.of_fields(fields)) for number, fields in _decode_appends(body)]
 
 
 def decode_grew(frame: Frame) -> set[str] | None:

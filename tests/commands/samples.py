@@ -10,11 +10,11 @@ from random import Random
 from typing import Any, NoReturn
 from uuid import UUID
 
-import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from ulid import ULID
 
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.commands.table import COMMANDS
 from eventflowdb.errors import InvalidArgument
 
@@ -70,10 +70,17 @@ def ulid_refusal(path: str, shown: str) -> str:
     return f"{path}: expected a ULID such as {ULID_TEXT}, got {shown}"
 
 
+FIELDS: dict[type, tuple[str, ...]] = {
+    Append: ("parts", "size_bytes", "unless", "request_id", "checkpoint"),
+    StreamAppend: ("stream", "expected_version", "events"),
+}
+
+
 def plain(value: Any) -> Any:
     """A decoded argument without its types, and without the size of its text."""
-    if isinstance(value, msgspec.Struct):
-        return {name: plain(getattr(value, name)) for name in value.__struct_fields__ if name != "size_bytes"}
+    names = FIELDS.get(type(value)) or getattr(value, "__struct_fields__", ())
+    if names:
+        return {name: plain(getattr(value, name)) for name in names if name != "size_bytes"}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.commands.arguments import EVERYTHING
 from eventflowdb.commands.shapes import LogRead, StreamRead
 from eventflowdb.commands.subscriptions import SUBSCRIBE, SubscriptionQuery
-from eventflowdb.events import ANY, EXISTS, Append, ExpectedVersion, NewEvent, StreamAppend, Unless
+from eventflowdb.events import ANY, EXISTS, ExpectedVersion, NewEvent, Unless
 from eventflowdb.queries import Query
 
 from .samples import (

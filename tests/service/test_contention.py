@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventflowdb.append import Append
 from eventflowdb.errors import StorageFailed
-from eventflowdb.events import Append, Collision
+from eventflowdb.events import Collision
 from eventflowdb.limits import (
     CONNECTION_APPENDS_MAX,
     CONTENDED_STREAMS_MAX,

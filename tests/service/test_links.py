@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.commands.table import COMMANDS
-from eventflowdb.events import Append, Checkpoint, Collision, NewEvent, StreamAppend
+from eventflowdb.events import Checkpoint, Collision, NewEvent
 from eventflowdb.ids import ZERO_ULID, find_ulid_bytes
 from eventflowdb.limits import (
     ABANDONED_LOOK_SECONDS,

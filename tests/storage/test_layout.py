@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.errors import CorruptRecord
-from eventflowdb.events import Append, NewEvent, StreamAppend
+from eventflowdb.events import NewEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.lmdb_store import LmdbStore

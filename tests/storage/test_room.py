@@ -15,8 +15,8 @@ import lmdb
 import pytest
 
 import eventflowdb
+from eventflowdb.append import Append
 from eventflowdb.errors import StoreFull
-from eventflowdb.events import Append
 from eventflowdb.limits import FREE_SPACE_PLENTY_BYTES, FREE_SPACE_SECONDS
 from eventflowdb.storage.environment import DATA_FILE
 from eventflowdb.storage.lmdb_store import LmdbStore
@@ -92,7 +92,8 @@ ON_A_SMALL_DISK = """
 import json, sys
 from pathlib import Path
 from eventflowdb.errors import StoreFull
-from eventflowdb.events import Append, NewEvent
+from eventflowdb.append import Append
+from eventflowdb.events import NewEvent
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.verify import verify
 

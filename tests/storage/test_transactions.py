@@ -13,8 +13,8 @@ from typing import Any
 import lmdb
 import pytest
 
+from eventflowdb.append import Append
 from eventflowdb.errors import StorageFailed, StoreFull
-from eventflowdb.events import Append
 from eventflowdb.limits import CHECKPOINT_COMMITS_MAX, CHECKPOINT_HURRY_BYTES, FLUSH_BESIDE_BYTES_MIN
 from eventflowdb.storage.checkpoints import Checkpoints
 from eventflowdb.storage.lmdb_store import LmdbStore

@@ -15,7 +15,7 @@ from tests.system.server import Server
 
 STREAM = "0d9f6d1c-5a0e-4ac1-8f0c-4f6d4f3d2b1a"
 EVENT = {"type": "Counted", "data": "{}"}
-TESTS = ("test_ids.py", "commands", "wire", "storage", "service", "transport")
+TESTS = ("test_append.py", "test_ids.py", "commands", "wire", "storage", "service", "transport")
 """Those that meet the compiled modules themselves; the servers of all other tests are compiled."""
 
 pytestmark = pytest.mark.system

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.events import Append, Checkpoint, Collision, NewEvent, StreamAppend, Unless
+from eventflowdb.append import Append, StreamAppend
+from eventflowdb.events import Checkpoint, Collision, NewEvent, Unless
 from eventflowdb.wire import links
 from eventflowdb.wire.links import Frame, FrameReader
 
