@@ -195,6 +195,22 @@ class Connection:
         return self.line.take()
 
 
+class Readable:
+    """What a server's reads find in its store; a test may put something else in the place of any of them.
+
+    The store itself is compiled, and has no places.
+    """
+
+    def __init__(self, store: LmdbStore) -> None:
+        self.head = store.head
+        self.stream_length = store.stream_length
+        self.open_stream = store.open_stream
+        self.open_log = store.open_log
+        self.render_stream = store.render_stream
+        self.render_log = store.render_log
+        self.render_on = store.render_on
+
+
 class SteppedServer:
     """Everything behind the sockets, over a real store; its threads and its clock move by hand.
 
@@ -231,7 +247,8 @@ class SteppedServer:
             self.clock.seconds if is_deferring else time.perf_counter,
             deferring=self.clock if is_deferring else None,
         )
-        self.reads = Reads(self.store, self.pool, self.reactor.callFromThread, self.clock.seconds, lambda: 0)
+        self.readable = Readable(self.store)
+        self.reads = Reads(self.readable, self.pool, self.reactor.callFromThread, self.clock.seconds, lambda: 0)
         self.estimates = Estimates(
             lambda: succeed((self.store.event_count(), self.store.stream_count())), 1.0, self.clock
         )

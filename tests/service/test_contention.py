@@ -150,7 +150,7 @@ def test_where_the_length_cannot_be_read_it_is_tried(
         raise StorageFailed("the storage failed: no place for a reader")
 
     with monkeypatch.context() as patches:
-        patches.setattr(server.database, "find_stream_length", fail)
+        patches.setattr(server.readable, "stream_length", fail)
         [reply] = run(server, collided, add(STREAM, 0, "x"))
     assert reply.text.startswith(refusal(0, 2))
 

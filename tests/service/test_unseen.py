@@ -225,7 +225,7 @@ def test_what_fails_while_one_looks_is_told_when_it_runs(
     def fail(_stream: str) -> int:
         raise StorageFailed("the storage failed")
 
-    monkeypatch.setattr(server.database, "find_stream_length", fail)
+    monkeypatch.setattr(server.readable, "stream_length", fail)
     both = server.connect()
     both.send(add(THIRD, 0, "c"), get(STREAM, limit=5))
     assert at_once(connection, get(STREAM)) == b""

@@ -5,11 +5,10 @@ import json
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
 
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.limits import INLINE_READ_EVENTS_MAX
-from eventflowdb.storage.spans import Chunk
+from eventflowdb.storage.spans import Chunk, ReadBounds
 
 from .fakes import (
     OTHER,
@@ -157,13 +156,13 @@ def test_those_who_wait_for_the_same_share_one_look(server: SteppedServer, monke
 def counted_looks(server: SteppedServer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts how often the end of the log is looked at from now on."""
     looks = [0]
-    open_log_end = server.database.open_log_end
+    open_log = server.readable.open_log
 
-    def count(start: bytes, limit: int) -> "Chunk | Deferred[Chunk]":
+    def count(start: bytes, limit: int, bounds: ReadBounds) -> Chunk:
         looks[0] += 1
-        return open_log_end(start, limit)
+        return open_log(start, limit, bounds)
 
-    monkeypatch.setattr(server.database, "open_log_end", count)
+    monkeypatch.setattr(server.readable, "open_log", count)
     return looks
 
 
@@ -294,10 +293,10 @@ def test_damage_is_told_to_all_who_share_a_look(server: SteppedServer, monkeypat
 def test_a_look_that_fails_at_once_is_counted_as_a_failure(
     server: SteppedServer, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(stream: str, version: int, limit: int | None) -> None:
+    def fail(stream: str, version: int, limit: int | None, bounds: ReadBounds) -> None:
         raise CorruptRecord("a flipped bit")
 
-    monkeypatch.setattr(server.database, "open_stream_end", fail)
+    monkeypatch.setattr(server.readable, "open_stream", fail)
     connection.send(get(STREAM, wait_ms=LONG))
     assert read_replies(connection.take()) == [ReplyError("CORRUPT", "a flipped bit")]
     count = server.parts.statistics.count_of("GET")
