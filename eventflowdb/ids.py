@@ -4,7 +4,6 @@ Inside the server an event id is its 16 bytes, big-endian, so that the order of 
 """
 
 import os
-from functools import lru_cache
 from typing import Final
 
 ULID_BYTES: Final = 16
@@ -24,9 +23,10 @@ _UUID_BYTES: Final = 16
 _NIL_UUID: Final = bytes(_UUID_BYTES)
 _from_hex: Final = bytes.fromhex
 _random_bytes: Final = os.urandom
-_STREAMS_KEPT = 1024
-"""A request names its stream once, and it is asked for several times while the request is carried out: as many as may
-be under way at once."""
+_STREAMS_KEPT: Final[int] = 1024
+_streams: Final[dict[str, tuple[str, bytes]]] = {}
+"""Ids that were parsed: a request names its stream once, and it is asked for several times while the request is carried
+out. As many are kept as may be under way at once."""
 
 
 def find_ulid_bytes(text: str) -> bytes | None:
@@ -108,11 +108,20 @@ def find_stream_id_bytes(text: str) -> bytes | None:
 
 
 def _find_stream(text: str) -> tuple[str, bytes] | None:
-    # What is longer must not be kept.
-    return _parse_stream_id(text) if len(text) == _UUID_CHARACTERS else None
+    # What is longer must not be kept, nor hashed.
+    if len(text) != _UUID_CHARACTERS:
+        return None
+    found = _streams.get(text)
+    if found is None:
+        found = _parse_stream_id(text)
+        if found is not None:
+            if len(_streams) >= _STREAMS_KEPT:
+                # All at once: to keep them in the order of their use costs more than to parse the few in use again.
+                _streams.clear()
+            _streams[text] = found
+    return found
 
 
-@lru_cache(maxsize=_STREAMS_KEPT)
 def _parse_stream_id(text: str) -> tuple[str, bytes] | None:
     """The canonical text and the bytes of a stream's UUID, given in 36 characters; None where it is none, or nil."""
     if text[8] != "-" or text[13] != "-" or text[18] != "-" or text[23] != "-":

@@ -3,7 +3,7 @@
 Apart from what decodes and checks them: that can be compiled, these are made by msgspec.
 """
 
-from typing import Annotated
+from typing import Annotated, final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -90,6 +90,7 @@ class GetAllArgument(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     wait_ms: Integer | Optional = UNSET
 
 
+@final
 class StreamRead(msgspec.Struct, frozen=True, gc=False):
     """A checked GET: skip `version` events, then at most `limit` (None: all); where there are none, wait so long."""
 

@@ -111,7 +111,8 @@ class Responders:
         if kept is not None:
             return kept
         read: StreamRead | FilteredRead = GET.decode(text)
-        if isinstance(read, FilteredRead):
+        # By its type, since a struct answers isinstance with a search of its own.
+        if type(read) is not StreamRead:
             return self._queries.read(session, read)
         if read.wait_ms:
             return self._waits.reply(read)

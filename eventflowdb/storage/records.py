@@ -78,17 +78,23 @@ def are_sound(pieces: Sequence[bytes]) -> bool:
     return bool(_crc32c(SEAL, b"".join(pieces)) == SEAL)
 
 
-def load_page(stored: Sequence[bytes], keys: Sequence[bytes] | None = None) -> list[bytes]:
+def load_page(stored: list[bytes], keys: Sequence[bytes] | None = None) -> list[bytes]:
     """The JSON of a page of events, checked with one call.
 
     keys: the events' ids where the caller has them, to name the damaged one in CorruptRecord.
     """
-    # A value without bytes would leave no trace in the string.
-    if not are_sound(stored) or not all(stored):
+    records: list[bytes] = []
+    is_sound = are_sound(stored)
+    for value in stored:
+        if not value:
+            # It left no trace in the string.
+            is_sound = False
+        records.append(value[_RECORD_AT:-SEAL_BYTES])
+    if not is_sound:
         for value, key in zip(stored, keys or repeat(None), strict=False):
             unseal(value, _name(value, key))
         raise CorruptRecord("a page of records does not match its checksums; restore from a backup")
-    return [value[_RECORD_AT:-SEAL_BYTES] for value in stored]
+    return records
 
 
 def _name(value: bytes, key: bytes | None) -> str:

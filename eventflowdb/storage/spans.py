@@ -297,7 +297,7 @@ def _require_stream(stream: str, version: int, keys: list[bytes], records: list[
     """CorruptRecord unless the records are those of the stream from `version` on, with the ids that are given."""
     name = stream.encode()
     last = version + len(records) - 1
-    is_right = _stands_at(records[0], name, version) and _stands_at(records[-1], name, last)
+    is_right = _has_version(records[0], version) and _has_version(records[-1], last)
     before = b""
     for place, record in enumerate(records):
         key = keys[place]
@@ -310,6 +310,8 @@ def _require_stream(stream: str, version: int, keys: list[bytes], records: list[
         )
 
 
-def _stands_at(record: bytes, stream: bytes, version: int) -> bool:
-    """Whether a record says that it has this place."""
-    return record.startswith(b'%b","version":%d,' % (stream, version), STREAM_AT)
+def _has_version(record: bytes, version: int) -> bool:
+    """Whether a record says that it has this place in its stream."""
+    wanted = b'","version":%d,' % version
+    # A method of bytes is called by its name, which takes longer than a piece of them.
+    return record[STREAM_END : STREAM_END + len(wanted)] == wanted

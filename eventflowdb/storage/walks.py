@@ -68,7 +68,7 @@ class LogWalk:
             raise CorruptRecord(f"the log ends after {self.event_count + len(keys)} of {self._head.position} events")
         return keys, values
 
-    def _check_events(self, txn: Any, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+    def _check_events(self, txn: Any, keys: Sequence[bytes], values: list[bytes]) -> None:
         records = load_page(values, keys)
         texts = _id_texts(keys)
         events = _decode(values, records, texts)
