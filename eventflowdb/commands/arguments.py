@@ -56,6 +56,7 @@ _encode: Final = msgspec.json.Encoder().encode
 # What every append asks for; why it is final, says decision 8.
 _unset: Final[object] = UNSET
 _fields: Final = astuple
+_map: Final = map
 _new_event: Final = NewEvent
 
 
@@ -170,14 +171,14 @@ def _count_unless_strings(value: UnlessArgument) -> int:
 
 
 def _check_add(value: AddArgument, size_bytes: int) -> Append:
-    stream, version = check_stream_id(value.stream), value.version
+    text, version, events, unless, request_id, checkpoint = _fields(value)
+    stream = check_stream_id(text)
     if isinstance(version, str):
         version = _check_version_word(version, "version")
-    events = value.events
     if not events:
         raise InvalidArgument("events: expected at least one event")
     parts = [StreamAppend(stream, version, _check_events(events, ""))]
-    if value.unless is _unset and value.request_id is _unset and value.checkpoint is _unset:
+    if unless is _unset and request_id is _unset and checkpoint is _unset:
         return Append(parts, size_bytes)
     return _check_conditions(parts, value, size_bytes)
 
@@ -258,7 +259,7 @@ def _as_list(value: "UnlessArgument | list[UnlessArgument] | Optional") -> list[
 
 def _check_events(events: Sequence[EventArgument], path: str) -> list[NewEvent]:
     checked: list[NewEvent] = []
-    for kind, data, metadata, causation_id, correlation_id, tags in map(_fields, events):
+    for kind, data, metadata, causation_id, correlation_id, tags in _map(_fields, events):
         if not kind or len(kind) > _SHORT_TYPE_CHARACTERS_MAX:
             check_length(kind, f"{path}events[{len(checked)}].type", EVENT_TYPE_BYTES_MAX)
         if causation_id is _unset and correlation_id is _unset and tags is _unset:

@@ -16,7 +16,7 @@ clients take their answers. Before batches go over to the other thread, whicheve
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -44,7 +44,8 @@ from eventflowdb.service.unseen import Unseen
 from eventflowdb.storage.batch import Outcome, Write
 from eventflowdb.storage.transactions import OnStaged, run_here
 
-_REFUSALS = (ConditionFailed, RequestConflict, InvalidArgument, NoSuchConsumer)
+_BATCH_BYTES_MAX: Final = BATCH_BYTES_MAX
+_REFUSALS: Final = (ConditionFailed, RequestConflict, InvalidArgument, NoSuchConsumer)
 """Of one write, for what it asks: nothing failed."""
 
 
@@ -59,7 +60,7 @@ class AppendingStore(Protocol):
     def has_much_deferred(self) -> bool:
         """Whether it is so much that reads should see it as soon as it is answered."""
 
-    def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> Sequence[Outcome]:
+    def append_batch(self, writes: Sequence[Write], on_staged: OnStaged, *, may_defer: bool) -> list[Outcome]:
         """Store a batch durably; the outcome of each write, in order.
 
         on_staged: told when only the disk is left to wait for, None where nobody waits for that; may_defer: reads need
@@ -212,19 +213,19 @@ class GroupCommitWriter:
     def _take_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         size_bytes = 0
-        while self._waiting and size_bytes < BATCH_BYTES_MAX:
+        while self._waiting and size_bytes < _BATCH_BYTES_MAX:
             waiting = self._waiting.popleft()
             batch.append(waiting)
             size_bytes += waiting[0].size_bytes
         return batch
 
-    def _commit(self, batch: Sequence[_Waiting], on_staged: OnStaged) -> tuple[Sequence[Outcome], float]:
+    def _commit(self, batch: list[_Waiting], on_staged: OnStaged) -> tuple[list[Outcome], float]:
         """Store a batch; what became of it, and how many seconds it took."""
         began = self._seconds()
         try:
             writes = [write for write, _ in batch]
             may_defer = self._may_defer(writes, began)
-            outcomes: Sequence[Outcome] = self._store.append_batch(writes, on_staged, may_defer=may_defer)
+            outcomes: list[Outcome] = self._store.append_batch(writes, on_staged, may_defer=may_defer)
             assert len(outcomes) == len(batch), "an outcome for each write"
         except Exception:
             outcomes = [error_of(Failure(), self._log, "a commit failed")] * len(batch)
@@ -232,8 +233,8 @@ class GroupCommitWriter:
 
     def _settle(
         self,
-        batch: Sequence[_Waiting],
-        outcomes: Sequence[Outcome],
+        batch: list[_Waiting],
+        outcomes: list[Outcome],
         seconds: float,
         is_deferred: bool,
         is_shown_next: bool = False,
@@ -251,7 +252,7 @@ class GroupCommitWriter:
             self._fail(outcomes[0])
         was_stale = self.is_stale
         self.visibility.is_stale = is_deferred or (was_stale and self._failure is not None)
-        self._note_unseen(batch, outcomes if is_deferred else ())
+        self._note_unseen(batch, outcomes if is_deferred else [])
         # From the end, so that a connection's first reply comes last and its replies leave in one write.
         for index in range(len(batch) - 1, -1, -1):
             # As in _tell, without a call for each; by index, since a zip costs a batch of one more than all of this.
@@ -270,7 +271,7 @@ class GroupCommitWriter:
             # Told even where nobody watches: what readers share of an earlier state is out of date.
             self._notices.log_grew(streams_of(outcomes) if self._notices.has_watchers else ())
 
-    def _note_unseen(self, batch: Sequence[_Waiting], deferred: Sequence[Outcome]) -> None:
+    def _note_unseen(self, batch: list[_Waiting], deferred: list[Outcome]) -> None:
         for index, outcome in enumerate(deferred):
             if isinstance(outcome, list):
                 write = batch[index][0]

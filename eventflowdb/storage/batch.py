@@ -1,6 +1,6 @@
 """One write transaction in the making: appends are checked against what is stored and staged, then written."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec.structs import astuple
@@ -26,10 +26,16 @@ Outcome = list[bytes] | Changed | EventflowError
 """What became of one write: an append's records in order, a change to a consumer, or the refusal."""
 
 _NO_STREAM: Final = (b"", 0)
+_EventFields = tuple[Any, ...]
+"""Of a NewEvent, in their order: what is asked for by its place is not looked up by its name."""
+_CAUSATION_ID: Final[int] = NewEvent.__struct_fields__.index("causation_id")
+_CORRELATION_ID: Final[int] = NewEvent.__struct_fields__.index("correlation_id")
 # What every event asks for; why it is final, says decision 8.
 _recorded: Final = RecordedEvent
 _encode: Final = encode_record
 _fields: Final = astuple
+_map: Final = map
+_STREAM_EVENTS_MAX: Final = STREAM_EVENTS_MAX
 _pack_entry: Final = layout.pack_index_entry
 
 
@@ -94,12 +100,14 @@ class Batch:
                 self._require_version(part)
             self._require_no_match(append.unless)
             first_id = self._next_id
-            correlations = self._correlate(parts)
+            events_of = [list(_map(_fields, part.events)) for part in parts]
+            correlations = self._correlate(events_of)
         except EventflowError as error:
             return error
         records: list[bytes] = []
-        for part in parts:
-            self._stage_part(part, correlations, records)
+        for index, events in enumerate(events_of):
+            if events:
+                self._stage_events(parts[index].stream, events, correlations, records)
         if checkpoint is not None:
             self._consumer_writes().ack(checkpoint.consumer, [checkpoint.id])
         self._records += records
@@ -173,7 +181,7 @@ class Batch:
         actual = known[1]
         if expected not in (actual, ANY) and not (expected == EXISTS and actual):
             raise WrongExpectedVersion.of(stream, expected, actual)
-        if actual + len(part.events) > STREAM_EVENTS_MAX:
+        if actual + len(part.events) > _STREAM_EVENTS_MAX:
             raise InvalidArgument(f"stream: {stream} would hold more than {STREAM_EVENTS_MAX} events")
 
     def _new_stream(self, stream: str) -> bytes:
@@ -181,22 +189,23 @@ class Batch:
         self._new_streams.append((layout.stream_key(stream), number))
         return number
 
-    def _correlate(self, parts: Iterable[StreamAppend]) -> dict[str, str]:
+    def _correlate(self, events_of: list[list[_EventFields]]) -> dict[str, str]:
         """The correlation ids of the events whose own id it is not, by event id, before any of them is staged."""
         correlations: dict[str, str] = {}
         position = self._position
-        for part in parts:
-            for event in part.events:
+        for events in events_of:
+            for event in events:
                 position += 1
-                if event.causation_id is not None or event.correlation_id is not None:
+                if event[_CAUSATION_ID] is not None or event[_CORRELATION_ID] is not None:
                     correlations[self._ids[position - self._first_position]] = self._correlation_of(event, correlations)
         return correlations
 
-    def _correlation_of(self, event: NewEvent, own: dict[str, str]) -> str:
+    def _correlation_of(self, event: _EventFields, own: dict[str, str]) -> str:
         """As given; else the causing event's if that event is in the log or staged for it, else the causing id."""
-        if event.correlation_id is not None:
-            return event.correlation_id
-        cause = event.causation_id or ""
+        correlation_id: str | None = event[_CORRELATION_ID]
+        if correlation_id is not None:
+            return correlation_id
+        cause: str = event[_CAUSATION_ID] or ""
         staged = own.get(cause) or self._correlations.get(cause)
         if staged is not None:
             return staged
@@ -204,19 +213,19 @@ class Batch:
         record = None if key is None else self._environment.find_record(self._txn, key)
         return cause if record is None else decode_record(record).correlation_id
 
-    def _stage_part(self, part: StreamAppend, correlations: dict[str, str], records: list[bytes]) -> None:
-        events = part.events
-        if not events:
-            return
-        stream, added_at, position = part.stream, self._added_at, self._position
+    def _stage_events(
+        self, stream: str, events: list[_EventFields], correlations: dict[str, str], records: list[bytes]
+    ) -> None:
+        """Stage the events of one part."""
+        added_at, position = self._added_at, self._position
         number, version = self._streams[stream]
         if not number:
             number = self._new_stream(stream)
         self._streams[stream] = number, version + len(events)
         id_number, ids, first_position = self._next_id, self._ids, self._first_position
         types = self._terms.types
-        add_log, add_index = self._log_entries.append, self._index_entries.append
-        for kind, data, metadata, causation_id, _, tags in map(_fields, events):
+        log_entries, index_entries = self._log_entries, self._index_entries
+        for kind, data, metadata, causation_id, _, tags in events:
             position += 1
             event_id = ids[position - first_position]
             correlation_id = correlations.get(event_id, event_id) if correlations else event_id
@@ -236,8 +245,8 @@ class Batch:
                 )
             )
             key = id_number.to_bytes(ULID_BYTES, "big")
-            add_log((key, store_record(record)))
-            add_index((number, _pack_entry(version, key)))
+            log_entries.append((key, store_record(record)))
+            index_entries.append((number, _pack_entry(version, key)))
             if kind in types:
                 types[kind].append(key)
             else:
@@ -251,7 +260,7 @@ class Batch:
             self._link(events, correlations)
         self._next_id, self._position = id_number, position
 
-    def _link(self, events: Sequence[NewEvent], correlations: dict[str, str]) -> None:
+    def _link(self, events: list[_EventFields], correlations: dict[str, str]) -> None:
         """Stage the links of the events of one part, which are not counted as staged yet."""
         first = self._position + 1 - self._first_position
         for index, event in enumerate(events):
@@ -260,8 +269,9 @@ class Batch:
             correlation_id = correlations.get(event_id, event_id)
             if correlation_id != event_id:
                 self._links.append((layout.link_key(layout.CORRELATION_KIND, correlation_id), key))
-            if event.causation_id is not None and event.causation_id != event_id:
-                self._links.append((layout.link_key(layout.CAUSATION_KIND, event.causation_id), key))
+            causation_id = event[_CAUSATION_ID]
+            if causation_id is not None and causation_id != event_id:
+                self._links.append((layout.link_key(layout.CAUSATION_KIND, causation_id), key))
         self._correlations.update(correlations)
 
     def _write_terms(self) -> None:
