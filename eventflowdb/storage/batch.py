@@ -9,7 +9,7 @@ from eventflowdb.append import Append, StreamAppend
 from eventflowdb.consumers import Changed, ConsumerChange
 from eventflowdb.errors import EventflowError, InvalidArgument, UnlessMatched, WrongExpectedVersion
 from eventflowdb.events import ANY, EXISTS, Checkpoint, NewEvent, RecordedEvent, Unless
-from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, next_ids, ulid_texts
+from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, id_after, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.changes import Changes
@@ -54,12 +54,13 @@ class Batch:
         head = tip.head
         self._position = head.position
         event_count = sum([len(part.events) for write in writes if isinstance(write, Append) for part in write.parts])
-        self._next_id, self._added_at_us = next_ids(
+        first_id, self._added_at_us = next_ids(
             now_us, head.added_at_us, int.from_bytes(head.last_id, "big"), event_count
         )
+        self._next_id = first_id.to_bytes(ULID_BYTES, "big")
         self._added_at = rfc3339(self._added_at_us)
         self._first_position = self._position + 1
-        self._ids = ulid_texts(self._next_id, event_count)
+        self._ids = ulid_texts(first_id, event_count)
         """The texts of the ids from this position on, one for each event of the batch, staged or not."""
         self._streams: dict[str, tuple[bytes, int]] = {}
         """Number and count of events of the streams met so far, staged events included; of a new one no number."""
@@ -112,7 +113,7 @@ class Batch:
             self._consumer_writes().ack(checkpoint.consumer, [checkpoint.id])
         self._records += records
         if requests is not None and request_id is not None:
-            answer = Answer(digest, first_id.to_bytes(ULID_BYTES, "big"), len(records))
+            answer = Answer(digest, first_id, len(records))
             requests.remember(request_id, answer, records)
         return records
 
@@ -222,7 +223,7 @@ class Batch:
         if not number:
             number = self._new_stream(stream)
         self._streams[stream] = number, version + len(events)
-        id_number, ids, first_position = self._next_id, self._ids, self._first_position
+        key, ids, first_position = self._next_id, self._ids, self._first_position
         types = self._terms.types
         log_entries, index_entries = self._log_entries, self._index_entries
         for kind, data, metadata, causation_id, _, tags in events:
@@ -244,34 +245,35 @@ class Batch:
                     tags,
                 )
             )
-            key = id_number.to_bytes(ULID_BYTES, "big")
             log_entries.append((key, store_record(record)))
             index_entries.append((number, _pack_entry(version, key)))
-            if kind in types:
-                types[kind].append(key)
-            else:
+            of_type = types.get(kind)
+            if of_type is None:
                 types[kind] = [key]
+            else:
+                of_type.append(key)
             if tags:
                 self._terms.add_tags(tags, key)
             records.append(record)
-            id_number += 1
+            key = id_after(key)
             version += 1
         if correlations:
             self._link(events, correlations)
-        self._next_id, self._position = id_number, position
+        self._next_id, self._position = key, position
 
     def _link(self, events: list[_EventFields], correlations: dict[str, str]) -> None:
         """Stage the links of the events of one part, which are not counted as staged yet."""
         first = self._position + 1 - self._first_position
+        key = self._next_id
         for index, event in enumerate(events):
             event_id = self._ids[first + index]
-            key = (self._next_id + index).to_bytes(ULID_BYTES, "big")
             correlation_id = correlations.get(event_id, event_id)
             if correlation_id != event_id:
                 self._links.append((layout.link_key(layout.CORRELATION_KIND, correlation_id), key))
             causation_id = event[_CAUSATION_ID]
             if causation_id is not None and causation_id != event_id:
                 self._links.append((layout.link_key(layout.CAUSATION_KIND, causation_id), key))
+            key = id_after(key)
         self._correlations.update(correlations)
 
     def _write_terms(self) -> None:
