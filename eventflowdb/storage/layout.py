@@ -69,6 +69,7 @@ DATABASE_ID_BYTES = 16
 """Without its CRC."""
 
 _HEAD = struct.Struct(">Q16s32sQ")
+_pack_head_fields: Final = _HEAD.pack
 _INDEX_ENTRY = struct.Struct(">I16s")
 INDEX_ENTRY_BYTES: Final[int] = _INDEX_ENTRY.size
 """Of one event in `stream_events`."""
@@ -108,7 +109,8 @@ def unpack_format(stored: bytes) -> int:
 
 def pack_head(head: Head) -> bytes:
     """The stored form of the head, sealed like a record."""
-    return seal(_HEAD.pack(*head))
+    position, last_id, checksum, added_at_us = head
+    return seal(_pack_head_fields(position, last_id, checksum, added_at_us))
 
 
 def unpack_head(stored: bytes) -> Head:
