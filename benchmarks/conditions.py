@@ -15,8 +15,8 @@ from pathlib import Path
 
 from benchmarks import servers
 from benchmarks.workloads import EVENT
-from eventflowdb.append import Append, StreamAppend
-from eventflowdb.events import ANY, NewEvent
+from eventflowdb.append import Append, CheckedEvent, StreamAppend
+from eventflowdb.events import ANY
 from eventflowdb.ids import ulid_text
 from eventflowdb.storage.lmdb_store import LmdbStore
 
@@ -60,7 +60,7 @@ def _prepared(number: int, events: int) -> Append:
     if number % (events // RARE_EVENTS) == 1:
         kind = "Rare"
     tags = (f"account:{number // ACCOUNT_EVENTS}", f"region:{number % 50}")
-    event = NewEvent(type=kind, data=EVENT["data"], metadata=EVENT["metadata"], tags=tags)
+    event = CheckedEvent.of(type=kind, data=EVENT["data"], metadata=EVENT["metadata"], tags=tags)
     stream = f"00000000-0000-4000-8000-{number // ACCOUNT_EVENTS:012d}"
     return Append([StreamAppend(stream, ANY, [event])], 0, (), ulid_text(_OLD + number))
 

@@ -4,11 +4,53 @@ Of classes of its own, not of structs: each of their fields is looked at several
 code finds a field of its own class without looking its name up.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from eventflowdb.events import Checkpoint, ExpectedVersion, NewEvent, Unless
+import msgspec
 
-StreamAppendFields = tuple[str, ExpectedVersion, list[NewEvent]]
+from eventflowdb.events import Checkpoint, ExpectedVersion, Unless
+
+_encode: Final = msgspec.json.Encoder().encode
+NO_METADATA: Final = b',"metadata":null'
+"""The end of a content without metadata; one with metadata ends with a quote."""
+
+
+class _Content(msgspec.Struct, frozen=True, gc=False):
+    type: str
+    data: str
+    metadata: str | None
+
+
+class CheckedEvent(NamedTuple):
+    """An event that is to be stored.
+
+    type: 1 to 255 bytes; content: the members type, data and metadata of the event's JSON as it will be stored, without
+    braces: its texts are encoded once, where they are checked; causation_id, correlation_id: ULIDs; tags: up to 32, all
+    different.
+    """
+
+    type: str
+    content: bytes
+    causation_id: str | None = None
+    correlation_id: str | None = None
+    tags: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        type: str,  # noqa: A002 - the field's name
+        data: str,
+        metadata: str | None = None,
+        causation_id: str | None = None,
+        correlation_id: str | None = None,
+        tags: tuple[str, ...] = (),
+    ) -> "CheckedEvent":
+        """One of these texts."""
+        content = _encode(_Content(type, data, metadata))
+        return cls(type, content[1 : len(content) - 1], causation_id, correlation_id, tags)
+
+
+StreamAppendFields = tuple[str, ExpectedVersion, list[CheckedEvent]]
 AppendFields = tuple[list[StreamAppendFields], int, tuple[Unless, ...], str | None, Checkpoint | None]
 
 
@@ -20,7 +62,7 @@ class StreamAppend:  # noqa: PLW1641 - its events are a list
 
     __slots__ = ("events", "expected_version", "stream")
 
-    def __init__(self, stream: str, expected_version: ExpectedVersion, events: list[NewEvent]) -> None:
+    def __init__(self, stream: str, expected_version: ExpectedVersion, events: list[CheckedEvent]) -> None:
         self.stream: Final = stream
         self.expected_version: Final[ExpectedVersion] = expected_version
         self.events: Final = events
@@ -62,7 +104,7 @@ class Append:  # noqa: PLW1641 - its parts are a list
 
     @classmethod
     def to_stream(
-        cls, stream: str, expected_version: ExpectedVersion, events: list[NewEvent], size_bytes: int
+        cls, stream: str, expected_version: ExpectedVersion, events: list[CheckedEvent], size_bytes: int
     ) -> "Append":
         """An append to one stream, without further conditions."""
         return Append([StreamAppend(stream, expected_version, events)], size_bytes)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from eventflowdb.append import Append, StreamAppend
-from eventflowdb.events import ANY, Checkpoint, NewEvent, Unless
+from eventflowdb.append import NO_METADATA, Append, CheckedEvent, StreamAppend
+from eventflowdb.events import ANY, Checkpoint, Unless
 
 STREAM = "c3b07384-d9a0-4c9b-8f3e-5a1f0e2d4b6c"
-EVENT = NewEvent(type="t", data="d")
+EVENT = CheckedEvent.of(type="t", data="d")
 CHECKPOINT = Checkpoint("consumer", "member", bytes(16))
 APPEND = Append([StreamAppend(STREAM, 3, [EVENT])], 9, (Unless(tags=("a",)),), "r", CHECKPOINT)
 OTHERS = [
@@ -25,6 +25,18 @@ def test_an_append_to_one_stream_has_no_further_conditions() -> None:
     (part,) = append.parts
     assert (part.stream, part.expected_version, part.events, append.size_bytes) == (STREAM, 3, [EVENT], 9)
     assert (append.unless, append.request_id, append.checkpoint) == ((), None, None)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "content"),
+    [
+        (None, b'"type":"t","data":"\\"d\\"","metadata":null'),
+        ("null", b'"type":"t","data":"\\"d\\"","metadata":"null"'),
+    ],
+)
+def test_an_event_has_the_json_of_its_texts(metadata: str | None, content: bytes) -> None:
+    assert CheckedEvent.of("t", '"d"', metadata).content == content
+    assert content.endswith(NO_METADATA) is (metadata is None)
 
 
 def test_appends_are_compared_by_value() -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from eventflowdb.append import Append
-from eventflowdb.events import NewEvent
+from eventflowdb.append import Append, CheckedEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.folder import DataFolder
@@ -30,7 +29,7 @@ def folder() -> Iterator[Path]:
     """A folder with a closed database of 3,000 events."""
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as name:
         store = open_store(Path(name))
-        events = [NewEvent(type="tested", data="x" * 100)] * 3000
+        events = [CheckedEvent.of(type="tested", data="x" * 100)] * 3000
         store.append_batch([Append.to_stream(STREAM, 0, events, 0)])
         store.close()
         yield Path(name)
@@ -74,7 +73,7 @@ def damage(folder: Path, place: int, data: bytes) -> None:
 
 def test_a_database_that_was_not_closed_is_not_judged_before_a_start_has_made_it_whole(folder: Path) -> None:
     store = open_store(folder)
-    store.append_batch([Append.to_stream(STREAM, 3000, [NewEvent(type="tested", data="")], 0)])
+    store.append_batch([Append.to_stream(STREAM, 3000, [CheckedEvent.of(type="tested", data="")], 0)])
     left = folder / "left"
     left.mkdir()
     for name in ("data.mdb", "journal-0", "journal-1"):
@@ -141,7 +140,7 @@ def test_a_page_that_kills_its_reader_is_a_finding(folder: Path) -> None:
 
 def test_an_overflow_page_number_outside_the_file_is_a_finding(folder: Path) -> None:
     store = open_store(folder)
-    store.append_batch([Append.to_stream(STREAM, 3000, [NewEvent(type="large", data="x" * 9000)], 0)])
+    store.append_batch([Append.to_stream(STREAM, 3000, [CheckedEvent.of(type="large", data="x" * 9000)], 0)])
     last_id = store.head().last_id
     store.close()
     place = (folder / "data.mdb").read_bytes().index(last_id, 2 * PAGE_BYTES) + 16
@@ -211,7 +210,7 @@ def test_it_runs_beside_one_that_writes(folder: Path) -> None:
     )
     version = 3000
     while process.poll() is None:
-        (records,) = store.append_batch([Append.to_stream(STREAM, version, [NewEvent(type="t", data="z")], 0)])
+        (records,) = store.append_batch([Append.to_stream(STREAM, version, [CheckedEvent.of(type="t", data="z")], 0)])
         assert isinstance(records, list)
         version += 1
     assert process.stdout is not None
@@ -238,7 +237,7 @@ def test_for_the_server_it_says_why_it_cannot_check(tmp_path: Path) -> None:
 def test_it_ends_when_it_is_told_to_and_leaves_no_process(folder: Path) -> None:
     store = open_store(folder)
     for version in range(3000, 60_000, 3000):
-        store.append_batch([Append.to_stream(STREAM, version, [NewEvent(type="t", data="z")] * 3000, 0)])
+        store.append_batch([Append.to_stream(STREAM, version, [CheckedEvent.of(type="t", data="z")] * 3000, 0)])
     store.close()
     process = subprocess.Popen(
         [sys.executable, "-m", "eventflowdb.verify", "--lines", os.fspath(folder)], stdout=subprocess.PIPE

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import astuple
 
-from eventflowdb.append import Append, StreamAppend
+from eventflowdb.append import NO_METADATA, Append, CheckedEvent, StreamAppend
 from eventflowdb.commands.explain import explain_rejection, find_repeated_field, shortened
 from eventflowdb.commands.shapes import (
     AddArgument,
@@ -30,7 +30,7 @@ from eventflowdb.commands.shapes import (
     UnlessArgument,
 )
 from eventflowdb.errors import InvalidArgument
-from eventflowdb.events import ANY, EXISTS, Checkpoint, ExpectedVersion, NewEvent, Unless
+from eventflowdb.events import ANY, EXISTS, Checkpoint, ExpectedVersion, Unless
 from eventflowdb.ids import ULID_BYTES, find_stream_id, find_ulid_bytes
 from eventflowdb.limits import (
     CONSUMER_NAME_BYTES_MAX,
@@ -56,14 +56,21 @@ _encode: Final = msgspec.json.Encoder().encode
 # What every append asks for; why it is final, says decision 8.
 _unset: Final[object] = UNSET
 _fields: Final = astuple
-_map: Final = map
-_new_event: Final = NewEvent
+_ADD_BYTES: Final[int] = len('{"stream":"5f0c0d8e-8a52-4b3c-9d39-0a2f6f3f7d11","version":,"events":[]}')
+_LAST_OF_NULL: Final[int] = ord("l")
+_new_tuple: Final = tuple.__new__
+
+
+def _count_compact_bytes(value: Any, _checked: object) -> int:
+    return len(_encode(value))
 
 
 class ArgumentDecoder(Generic[Shape, Checked]):
     """Turns the text of an argument into a checked value, or refuses it by an InvalidArgument with the path.
 
-    otherwise: decodes what has another shape, so that the frequent one pays nothing for the fields of a rare one.
+    count_strings: how many strings the JSON of a value holds, and count_bytes: how long it is without spaces; a text
+    that differs in both repeats a field. otherwise: decodes what has another shape, so that the frequent one pays
+    nothing for the fields of a rare one.
     """
 
     def __init__(
@@ -72,12 +79,14 @@ class ArgumentDecoder(Generic[Shape, Checked]):
         check: Callable[[Shape, int], Checked],
         count_strings: Callable[[Shape], int],
         otherwise: Callable[[bytes], Any] | None = None,
+        count_bytes: Callable[[Shape, Checked], int] = _count_compact_bytes,
     ) -> None:
         self.shape = shape
         self._otherwise = otherwise
         self._decode = msgspec.json.Decoder(shape).decode
         self._check = check
         self._count_strings = count_strings
+        self._count_bytes = count_bytes
 
     def decode(self, text: bytes) -> Checked:
         """The checked value; InvalidArgument names what is wrong and what would be right."""
@@ -87,13 +96,23 @@ class ArgumentDecoder(Generic[Shape, Checked]):
             if self._otherwise is not None:
                 return cast(Checked, self._otherwise(text))
             raise InvalidArgument(explain_rejection(text, rejection, self.shape)) from None
-        if len(_encode(value)) != len(text) and _count_quotes(text) != 2 * self._count_strings(value):
+        try:
+            checked = self._check(value, len(text))
+        except InvalidArgument:
+            # Of a field that is given twice the last one was taken, which may be what is wrong.
+            self._require_no_repetition(text, value)
+            raise
+        if self._count_bytes(value, checked) != len(text):
+            self._require_no_repetition(text, value)
+        return checked
+
+    def _require_no_repetition(self, text: bytes, value: Shape) -> None:
+        if _count_quotes(text) != 2 * self._count_strings(value):
             raise InvalidArgument(f"{find_repeated_field(text)}: the field is given more than once")
-        return self._check(value, len(text))
 
     def or_else(self, otherwise: Callable[[bytes], Any]) -> "ArgumentDecoder[Shape, Any]":
         """This decoder, with another for what it cannot decode."""
-        return ArgumentDecoder(self.shape, self._check, self._count_strings, otherwise)
+        return ArgumentDecoder(self.shape, self._check, self._count_strings, otherwise, self._count_bytes)
 
 
 def _count_quotes(text: bytes) -> int:
@@ -124,6 +143,24 @@ def _count_add_strings(value: AddArgument) -> int:
     if value.unless is UNSET and value.request_id is UNSET and value.checkpoint is UNSET:
         return count
     return count + _count_condition_strings(value)
+
+
+def _count_add_bytes(value: AddArgument, append: Append) -> int:
+    """The length of most, of events that are encoded already, and of all others by another encoding."""
+    if append.unless or append.request_id is not None or append.checkpoint is not None:
+        return len(_encode(value))
+    part = append.parts[0]
+    size = _ADD_BYTES + len(str(part.expected_version)) - 1
+    if isinstance(part.expected_version, str):
+        size += 2
+    for _, content, causation_id, correlation_id, tags in part.events:
+        if causation_id is not None or correlation_id is not None or tags:
+            return len(_encode(value))
+        size += len(content) + 3
+        # A text ends with a quote.
+        if content[len(content) - 1] == _LAST_OF_NULL:
+            size -= len(NO_METADATA)
+    return size
 
 
 def _count_add_many_strings(value: AddManyArgument) -> int:
@@ -257,30 +294,35 @@ def _as_list(value: "UnlessArgument | list[UnlessArgument] | Optional") -> list[
     return [value] if isinstance(value, UnlessArgument) else []
 
 
-def _check_events(events: Sequence[EventArgument], path: str) -> list[NewEvent]:
-    checked: list[NewEvent] = []
-    for kind, data, metadata, causation_id, correlation_id, tags in _map(_fields, events):
+def _check_events(events: Sequence[EventArgument], path: str) -> list[CheckedEvent]:
+    checked: list[CheckedEvent] = []
+    for event in events:
+        kind, _, metadata, causation_id, correlation_id, tags = _fields(event)
         if not kind or len(kind) > _SHORT_TYPE_CHARACTERS_MAX:
             check_length(kind, f"{path}events[{len(checked)}].type", EVENT_TYPE_BYTES_MAX)
         if causation_id is _unset and correlation_id is _unset and tags is _unset:
             # Most events are such; a call for each would cost more than the rest of its check.
-            checked.append(_new_event(type=kind, data=data, metadata=None if metadata is _unset else metadata))
+            encoded: bytes = _encode(event)
+            content = encoded[1 : len(encoded) - 1]
+            if metadata is _unset:
+                content += NO_METADATA
+            checked.append(_new_tuple(CheckedEvent, (kind, content, None, None, ())))
         else:
-            checked.append(_check_related_event(events[len(checked)], f"{path}events[{len(checked)}]"))
+            checked.append(_check_related_event(event, f"{path}events[{len(checked)}]"))
     return checked
 
 
-def _check_related_event(event: EventArgument, path: str) -> NewEvent:
+def _check_related_event(event: EventArgument, path: str) -> CheckedEvent:
     tags = given(event.tags)
     if tags:
         check_tags(tags, f"{path}.tags")
-    return NewEvent(
-        type=event.type,
-        data=event.data,
-        metadata=given(event.metadata),
-        causation_id=_check_optional_ulid(event.causation_id, path, "causation_id"),
-        correlation_id=_check_optional_ulid(event.correlation_id, path, "correlation_id"),
-        tags=tuple(tags) if tags else (),
+    return CheckedEvent.of(
+        event.type,
+        event.data,
+        given(event.metadata),
+        _check_optional_ulid(event.causation_id, path, "causation_id"),
+        _check_optional_ulid(event.correlation_id, path, "correlation_id"),
+        tuple(tags) if tags else (),
     )
 
 
@@ -379,7 +421,9 @@ def _check_optional_ulid(field: str | Optional, path: str, name: str) -> str | N
     return field.upper()
 
 
-ADD: ArgumentDecoder[AddArgument, Append] = ArgumentDecoder(AddArgument, _check_add, _count_add_strings)
+ADD: ArgumentDecoder[AddArgument, Append] = ArgumentDecoder(
+    AddArgument, _check_add, _count_add_strings, count_bytes=_count_add_bytes
+)
 ADDMANY: ArgumentDecoder[AddManyArgument, Append] = ArgumentDecoder(
     AddManyArgument, _check_add_many, _count_add_many_strings
 )

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec.structs import astuple
-
-from eventflowdb.append import Append, StreamAppend
+from eventflowdb.append import Append, CheckedEvent, StreamAppend
 from eventflowdb.consumers import Changed, ConsumerChange
 from eventflowdb.errors import EventflowError, InvalidArgument, UnlessMatched, WrongExpectedVersion
-from eventflowdb.events import ANY, EXISTS, Checkpoint, NewEvent, RecordedEvent, Unless
+from eventflowdb.events import ANY, EXISTS, Checkpoint, Unless
 from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, id_after, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout
@@ -16,7 +14,7 @@ from eventflowdb.storage.changes import Changes
 from eventflowdb.storage.conditions import StagedTerms, find_match
 from eventflowdb.storage.environment import Environment, id_text
 from eventflowdb.storage.layout import Answer, head_of
-from eventflowdb.storage.records import decode_record, encode_record, rfc3339, store_record
+from eventflowdb.storage.records import decode_record, make_record, rfc3339, store_record
 from eventflowdb.storage.requests import AnsweredRequests, content_digest
 from eventflowdb.storage.settling import ConsumerWrites
 from eventflowdb.storage.tip import Tip
@@ -26,15 +24,7 @@ Outcome = list[bytes] | Changed | EventflowError
 """What became of one write: an append's records in order, a change to a consumer, or the refusal."""
 
 _NO_STREAM: Final = (b"", 0)
-_EventFields = tuple[Any, ...]
-"""Of a NewEvent, in their order: what is asked for by its place is not looked up by its name."""
-_CAUSATION_ID: Final[int] = NewEvent.__struct_fields__.index("causation_id")
-_CORRELATION_ID: Final[int] = NewEvent.__struct_fields__.index("correlation_id")
-# What every event asks for; why it is final, says decision 8.
-_recorded: Final = RecordedEvent
-_encode: Final = encode_record
-_fields: Final = astuple
-_map: Final = map
+# What every append asks for; why it is final, says decision 8.
 _STREAM_EVENTS_MAX: Final = STREAM_EVENTS_MAX
 _pack_entry: Final = layout.pack_index_entry
 
@@ -58,7 +48,7 @@ class Batch:
             now_us, head.added_at_us, int.from_bytes(head.last_id, "big"), event_count
         )
         self._next_id = first_id.to_bytes(ULID_BYTES, "big")
-        self._added_at = rfc3339(self._added_at_us)
+        self._added_at = rfc3339(self._added_at_us).encode()
         self._first_position = self._position + 1
         self._ids = ulid_texts(first_id, event_count)
         """The texts of the ids from this position on, one for each event of the batch, staged or not."""
@@ -101,14 +91,13 @@ class Batch:
                 self._require_version(part)
             self._require_no_match(append.unless)
             first_id = self._next_id
-            events_of = [list(_map(_fields, part.events)) for part in parts]
-            correlations = self._correlate(events_of)
+            correlations = self._correlate(parts)
         except EventflowError as error:
             return error
         records: list[bytes] = []
-        for index, events in enumerate(events_of):
-            if events:
-                self._stage_events(parts[index].stream, events, correlations, records)
+        for part in parts:
+            if part.events:
+                self._stage_events(part.stream, part.events, correlations, records)
         if checkpoint is not None:
             self._consumer_writes().ack(checkpoint.consumer, [checkpoint.id])
         self._records += records
@@ -190,23 +179,20 @@ class Batch:
         self._new_streams.append((layout.stream_key(stream), number))
         return number
 
-    def _correlate(self, events_of: list[list[_EventFields]]) -> dict[str, str]:
+    def _correlate(self, parts: list[StreamAppend]) -> dict[str, str]:
         """The correlation ids of the events whose own id it is not, by event id, before any of them is staged."""
         correlations: dict[str, str] = {}
         position = self._position
-        for events in events_of:
-            for event in events:
+        for part in parts:
+            for _, _, causation_id, correlation_id, _ in part.events:
                 position += 1
-                if event[_CAUSATION_ID] is not None or event[_CORRELATION_ID] is not None:
-                    correlations[self._ids[position - self._first_position]] = self._correlation_of(event, correlations)
+                if causation_id is not None or correlation_id is not None:
+                    event_id = self._ids[position - self._first_position]
+                    correlations[event_id] = correlation_id or self._correlation_of(causation_id or "", correlations)
         return correlations
 
-    def _correlation_of(self, event: _EventFields, own: dict[str, str]) -> str:
-        """As given; else the causing event's if that event is in the log or staged for it, else the causing id."""
-        correlation_id: str | None = event[_CORRELATION_ID]
-        if correlation_id is not None:
-            return correlation_id
-        cause: str = event[_CAUSATION_ID] or ""
+    def _correlation_of(self, cause: str, own: dict[str, str]) -> str:
+        """Where none is given: the causing event's, if that is in the log or staged for it; else the causing id."""
         staged = own.get(cause) or self._correlations.get(cause)
         if staged is not None:
             return staged
@@ -215,10 +201,10 @@ class Batch:
         return cause if record is None else decode_record(record).correlation_id
 
     def _stage_events(
-        self, stream: str, events: list[_EventFields], correlations: dict[str, str], records: list[bytes]
+        self, stream: str, events: list[CheckedEvent], correlations: dict[str, str], records: list[bytes]
     ) -> None:
         """Stage the events of one part."""
-        added_at, position = self._added_at, self._position
+        added_at, stream_bytes, position = self._added_at, stream.encode(), self._position
         number, version = self._streams[stream]
         if not number:
             number = self._new_stream(stream)
@@ -226,24 +212,20 @@ class Batch:
         key, ids, first_position = self._next_id, self._ids, self._first_position
         types = self._terms.types
         log_entries, index_entries = self._log_entries, self._index_entries
-        for kind, data, metadata, causation_id, _, tags in events:
+        for kind, content, causation_id, _, tags in events:
             position += 1
             event_id = ids[position - first_position]
             correlation_id = correlations.get(event_id, event_id) if correlations else event_id
-            record = _encode(
-                _recorded(
-                    event_id,
-                    stream,
-                    version,
-                    position,
-                    kind,
-                    data,
-                    metadata,
-                    causation_id or event_id,
-                    correlation_id,
-                    added_at,
-                    tags,
-                )
+            record = make_record(
+                event_id,
+                stream_bytes,
+                version,
+                position,
+                content,
+                causation_id or event_id,
+                correlation_id,
+                added_at,
+                tags,
             )
             log_entries.append((key, store_record(record)))
             index_entries.append((number, _pack_entry(version, key)))
@@ -261,16 +243,15 @@ class Batch:
             self._link(events, correlations)
         self._next_id, self._position = key, position
 
-    def _link(self, events: list[_EventFields], correlations: dict[str, str]) -> None:
+    def _link(self, events: list[CheckedEvent], correlations: dict[str, str]) -> None:
         """Stage the links of the events of one part, which are not counted as staged yet."""
         first = self._position + 1 - self._first_position
         key = self._next_id
-        for index, event in enumerate(events):
+        for index, (_, _, causation_id, _, _) in enumerate(events):
             event_id = self._ids[first + index]
             correlation_id = correlations.get(event_id, event_id)
             if correlation_id != event_id:
                 self._links.append((layout.link_key(layout.CORRELATION_KIND, correlation_id), key))
-            causation_id = event[_CAUSATION_ID]
             if causation_id is not None and causation_id != event_id:
                 self._links.append((layout.link_key(layout.CAUSATION_KIND, causation_id), key))
             key = id_after(key)

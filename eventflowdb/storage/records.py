@@ -43,8 +43,38 @@ _crc32c: Final = google_crc32c.extend
 _pack_crc: Final = struct.Struct("<I").pack
 _KIND_CRC: Final = _crc32c(SEAL, EVENT_KIND)
 
-encode_record = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder().encode
+encode_record = _encode
 """The JSON of a RecordedEvent: the bytes that are stored, hashed and returned."""
+
+
+def make_record(
+    event_id: str,
+    stream: bytes,
+    version: int,
+    position: int,
+    content: bytes,
+    causation_id: str,
+    correlation_id: str,
+    added_at: bytes,
+    tags: Sequence[str],
+) -> bytes:
+    """The same of an event whose content is encoded (CheckedEvent), without a second encoding of its texts."""
+    return (
+        b'{"id":"%b","stream":"%b","version":%d,"position":%d,%b,"causation_id":"%b","correlation_id":"%b","added_at":"%b"%b}'
+        % (
+            event_id.encode(),
+            stream,
+            version,
+            position,
+            content,
+            causation_id.encode(),
+            correlation_id.encode(),
+            added_at,
+            b',"tags":' + _encode(tags) if tags else b"",
+        )
+    )
+
 
 decode_record = msgspec.json.Decoder(RecordedEvent).decode
 """The event of a record; msgspec.DecodeError where the bytes are not one."""

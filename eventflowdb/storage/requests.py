@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from eventflowdb.append import Append
+from eventflowdb.append import NO_METADATA, Append, CheckedEvent
 from eventflowdb.errors import CorruptRecord, RequestConflict
 from eventflowdb.storage import layout
 from eventflowdb.storage.changes import Changes
@@ -24,13 +24,26 @@ def content_digest(append: Append) -> bytes:
     where it is not given.
     """
     parts = [
-        {"stream": part.stream, "expected_version": part.expected_version, "events": part.events}
+        {"stream": part.stream, "expected_version": part.expected_version, "events": list(map(_event, part.events))}
         for part in append.parts
     ]
     content: list[object] = [parts, append.unless]
     if append.checkpoint is not None:
         content.append([append.checkpoint.consumer, append.checkpoint.member, append.checkpoint.id])
     return sha256(_encode(content)).digest()
+
+
+def _event(event: CheckedEvent) -> msgspec.Raw:
+    """The JSON of an event without what was not given."""
+    content = event.content
+    pieces = [content[: -len(NO_METADATA)] if content.endswith(NO_METADATA) else content]
+    if event.causation_id is not None:
+        pieces.append(b'"causation_id":' + _encode(event.causation_id))
+    if event.correlation_id is not None:
+        pieces.append(b'"correlation_id":' + _encode(event.correlation_id))
+    if event.tags:
+        pieces.append(b'"tags":' + _encode(event.tags))
+    return msgspec.Raw(b"{%b}" % b",".join(pieces))
 
 
 class AnsweredRequests:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from ulid import ULID
 
-from eventflowdb.append import Append, StreamAppend
+from eventflowdb.append import Append, CheckedEvent, StreamAppend
 from eventflowdb.commands.table import COMMANDS
 from eventflowdb.errors import InvalidArgument
 
@@ -78,6 +78,9 @@ FIELDS: dict[type, tuple[str, ...]] = {
 
 def plain(value: Any) -> Any:
     """A decoded argument without its types, and without the size of its text."""
+    if isinstance(value, CheckedEvent):
+        related = {name: plain(getattr(value, name)) for name in ("causation_id", "correlation_id", "tags")}
+        return {**json.loads(b"{%b}" % value.content), **related}
     names = FIELDS.get(type(value)) or getattr(value, "__struct_fields__", ())
     if names:
         return {name: plain(getattr(value, name)) for name in names if name != "size_bytes"}

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.append import Append, StreamAppend
+from eventflowdb.append import Append, CheckedEvent, StreamAppend
 from eventflowdb.commands.arguments import EVERYTHING
 from eventflowdb.commands.shapes import LogRead, StreamRead
 from eventflowdb.commands.subscriptions import SUBSCRIBE, SubscriptionQuery
-from eventflowdb.events import ANY, EXISTS, ExpectedVersion, NewEvent, Unless
+from eventflowdb.events import ANY, EXISTS, ExpectedVersion, Unless
 from eventflowdb.queries import Query
 
 from .samples import (
@@ -97,38 +97,38 @@ QUERIES: list[tuple[str, SubscriptionQuery]] = [
         SubscriptionQuery(Query(STREAM, 3, types=("a",)), True),
     ),
 ]
-EVENTS: list[tuple[str, NewEvent]] = [
-    (event(), NewEvent(type="t", data="d")),
-    (event(data='""'), NewEvent(type="t", data="")),
-    (event(metadata='""'), NewEvent(type="t", data="d", metadata="")),
-    (event(metadata="null", causation_id="null", correlation_id="null"), NewEvent(type="t", data="d")),
-    ('{"metadata":"m","data":"d","type":"t"}', NewEvent(type="t", data="d", metadata="m")),
-    ('{"d\\u0061ta":"d","\\u0074ype":"t"}', NewEvent(type="t", data="d")),
-    (event(data='"\\u0000\\ud83d\\ude00\\"\\\\\\/"'), NewEvent(type="t", data='\0😀"\\/')),
-    (event(type='"\\u0000"'), NewEvent(type="\0", data="d")),
-    (event(data='"{\\"a\\":\\"\\\\\\"\\"}"'), NewEvent(type="t", data='{"a":"\\""}')),
-    (event(data=json.dumps("x" * 300_000)), NewEvent(type="t", data="x" * 300_000)),
-    (event(type=f'"{"a" * 255}"'), NewEvent(type="a" * 255, data="d")),
-    (event(type=f'"{"é" * 127}a"'), NewEvent(type="é" * 127 + "a", data="d")),
-    (event(type=f'"{"😀" * 63}€"'), NewEvent(type="😀" * 63 + "€", data="d")),
-    (event(causation_id=f'"{ULID_TEXT}"'), NewEvent(type="t", data="d", causation_id=ULID_TEXT)),
-    (event(correlation_id=f'"{ULID_TEXT.lower()}"'), NewEvent(type="t", data="d", correlation_id=ULID_TEXT)),
+EVENTS: list[tuple[str, CheckedEvent]] = [
+    (event(), CheckedEvent.of(type="t", data="d")),
+    (event(data='""'), CheckedEvent.of(type="t", data="")),
+    (event(metadata='""'), CheckedEvent.of(type="t", data="d", metadata="")),
+    (event(metadata="null", causation_id="null", correlation_id="null"), CheckedEvent.of(type="t", data="d")),
+    ('{"metadata":"m","data":"d","type":"t"}', CheckedEvent.of(type="t", data="d", metadata="m")),
+    ('{"d\\u0061ta":"d","\\u0074ype":"t"}', CheckedEvent.of(type="t", data="d")),
+    (event(data='"\\u0000\\ud83d\\ude00\\"\\\\\\/"'), CheckedEvent.of(type="t", data='\0😀"\\/')),
+    (event(type='"\\u0000"'), CheckedEvent.of(type="\0", data="d")),
+    (event(data='"{\\"a\\":\\"\\\\\\"\\"}"'), CheckedEvent.of(type="t", data='{"a":"\\""}')),
+    (event(data=json.dumps("x" * 300_000)), CheckedEvent.of(type="t", data="x" * 300_000)),
+    (event(type=f'"{"a" * 255}"'), CheckedEvent.of(type="a" * 255, data="d")),
+    (event(type=f'"{"é" * 127}a"'), CheckedEvent.of(type="é" * 127 + "a", data="d")),
+    (event(type=f'"{"😀" * 63}€"'), CheckedEvent.of(type="😀" * 63 + "€", data="d")),
+    (event(causation_id=f'"{ULID_TEXT}"'), CheckedEvent.of(type="t", data="d", causation_id=ULID_TEXT)),
+    (event(correlation_id=f'"{ULID_TEXT.lower()}"'), CheckedEvent.of(type="t", data="d", correlation_id=ULID_TEXT)),
     (
         event(causation_id=f'"{MAXIMAL_ULID.lower()}"', correlation_id=f'"{"0" * 26}"', metadata='"m"'),
-        NewEvent(type="t", data="d", metadata="m", causation_id=MAXIMAL_ULID, correlation_id="0" * 26),
+        CheckedEvent.of(type="t", data="d", metadata="m", causation_id=MAXIMAL_ULID, correlation_id="0" * 26),
     ),
-    (event(tags="null"), NewEvent(type="t", data="d")),
-    (event(tags="[]"), NewEvent(type="t", data="d")),
-    (event(tags='["b","a","A"]'), NewEvent(type="t", data="d", tags=("b", "a", "A"))),
-    (event(tags='["\\u0000",",","\\""]'), NewEvent(type="t", data="d", tags=("\0", ",", '"'))),
+    (event(tags="null"), CheckedEvent.of(type="t", data="d")),
+    (event(tags="[]"), CheckedEvent.of(type="t", data="d")),
+    (event(tags='["b","a","A"]'), CheckedEvent.of(type="t", data="d", tags=("b", "a", "A"))),
+    (event(tags='["\\u0000",",","\\""]'), CheckedEvent.of(type="t", data="d", tags=("\0", ",", '"'))),
     (
         event(tags=json.dumps(["a" * 128, "é" * 64, "😀" * 32])),
-        NewEvent(type="t", data="d", tags=("a" * 128, "é" * 64, "😀" * 32)),
+        CheckedEvent.of(type="t", data="d", tags=("a" * 128, "é" * 64, "😀" * 32)),
     ),
-    (event(tags=json.dumps(LETTERS)), NewEvent(type="t", data="d", tags=tuple(LETTERS))),
+    (event(tags=json.dumps(LETTERS)), CheckedEvent.of(type="t", data="d", tags=tuple(LETTERS))),
     (
         event(metadata='"m"', tags='["a"]', causation_id=f'"{ULID_TEXT}"'),
-        NewEvent(type="t", data="d", metadata="m", causation_id=ULID_TEXT, tags=("a",)),
+        CheckedEvent.of(type="t", data="d", metadata="m", causation_id=ULID_TEXT, tags=("a",)),
     ),
 ]
 UNLESS: list[tuple[str, tuple[Unless, ...]]] = [
@@ -156,13 +156,13 @@ APPENDS: list[tuple[str, list[StreamAppend]]] = [
     (
         add_argument(event(), event(data='"e"'), version="3") + "," + add_argument(stream=f'"{OTHER}"', version="7"),
         [
-            StreamAppend(STREAM, 3, [NewEvent(type="t", data="d"), NewEvent(type="t", data="e")]),
+            StreamAppend(STREAM, 3, [CheckedEvent.of(type="t", data="d"), CheckedEvent.of(type="t", data="e")]),
             StreamAppend(OTHER, 7, []),
         ],
     ),
     (
         ",".join(add_argument(event(tags='["a"]'), stream=f'"{name}"', version='"any"') for name in (OTHER, STREAM)),
-        [StreamAppend(name, ANY, [NewEvent(type="t", data="d", tags=("a",))]) for name in (OTHER, STREAM)],
+        [StreamAppend(name, ANY, [CheckedEvent.of(type="t", data="d", tags=("a",))]) for name in (OTHER, STREAM)],
     ),
 ]
 
@@ -178,7 +178,7 @@ def test_a_query_of_a_subscription_is_taken_as_this(text: str, query: Subscripti
 
 
 @pytest.mark.parametrize(("text", "expected"), EVENTS)
-def test_an_event_is_taken_as_this(text: str, expected: NewEvent) -> None:
+def test_an_event_is_taken_as_this(text: str, expected: CheckedEvent) -> None:
     argument = add_argument(text)
     assert decoded("ADD", argument) == Append.to_stream(STREAM, 0, [expected], len(argument.encode()))
 
@@ -195,7 +195,7 @@ def test_events_keep_their_order() -> None:
 )
 def test_an_expected_version_is_taken_as_this(version: str, expected: ExpectedVersion) -> None:
     argument = add_argument(event(), version=version)
-    plain_event = NewEvent(type="t", data="d")
+    plain_event = CheckedEvent.of(type="t", data="d")
     assert decoded("ADD", argument) == Append.to_stream(STREAM, expected, [plain_event], len(argument))
 
 

@@ -15,10 +15,9 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eventflowdb.append import Append
+from eventflowdb.append import Append, CheckedEvent
 from eventflowdb.config import read_settings
 from eventflowdb.errors import StorageFailed, TryAgain
-from eventflowdb.events import NewEvent
 from eventflowdb.service.assembly import Parts, assemble
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients
@@ -337,7 +336,9 @@ class SteppedServer:
 def hold(store: LmdbStore, stream: str, count: int, data: str = "") -> list[bytes]:
     """Have `count` more events in a stream; their records."""
     version = store.open_stream(stream, 0, None).total()
-    (outcome,) = store.append_batch([Append.to_stream(stream, version, [NewEvent(type="held", data=data)] * count, 0)])
+    (outcome,) = store.append_batch(
+        [Append.to_stream(stream, version, [CheckedEvent.of(type="held", data=data)] * count, 0)]
+    )
     assert isinstance(outcome, list)
     return outcome
 

@@ -3,8 +3,7 @@
 import pytest
 from twisted.internet.task import Clock
 
-from eventflowdb.append import Append
-from eventflowdb.events import NewEvent
+from eventflowdb.append import Append, CheckedEvent
 from eventflowdb.limits import (
     INLINE_COMMIT_APPENDS_MIN,
     INLINE_COMMIT_BYTES_MAX,
@@ -29,7 +28,7 @@ class Bench:
     def may_take(self, *sizes: int, others: int = 0) -> bool:
         """Whether a batch of appends of these sizes may be committed here."""
         return self.inline.may_take(
-            [Append.to_stream(STREAM, 0, [NewEvent(type="t", data="")], n) for n in sizes], others
+            [Append.to_stream(STREAM, 0, [CheckedEvent.of(type="t", data="")], n) for n in sizes], others
         )
 
 

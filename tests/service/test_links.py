@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from eventflowdb.append import Append, StreamAppend
+from eventflowdb.append import Append, CheckedEvent, StreamAppend
 from eventflowdb.commands.table import COMMANDS
-from eventflowdb.events import Checkpoint, Collision, NewEvent
+from eventflowdb.events import Checkpoint, Collision
 from eventflowdb.ids import ZERO_ULID, find_ulid_bytes
 from eventflowdb.limits import (
     ABANDONED_LOOK_SECONDS,
@@ -162,7 +162,9 @@ def is_settled(reply: Reply) -> bool:
 
 
 def test_a_frame_of_appends_is_closed_before_it_grows_large(front: FrontEnd) -> None:
-    large = Append.to_stream(OTHER, 0, [NewEvent(type="t", data="x" * LINK_ITEMS_BYTES_MAX)], LINK_ITEMS_BYTES_MAX)
+    large = Append.to_stream(
+        OTHER, 0, [CheckedEvent.of(type="t", data="x" * LINK_ITEMS_BYTES_MAX)], LINK_ITEMS_BYTES_MAX
+    )
     for append in (add(0), large, large, add(1)):
         front.core.append(session(), append)
     found = [links.decode_appends(frame.body) for frame in front.link.turn()]
@@ -265,7 +267,7 @@ def core(server: SteppedServer, tmp_path: Path) -> CoreEnd:
 
 def add(version: int, checkpoint: Checkpoint | None = None) -> Append:
     """One event for STREAM."""
-    part = StreamAppend(STREAM, version, [NewEvent(type="t", data="")])
+    part = StreamAppend(STREAM, version, [CheckedEvent.of(type="t", data="")])
     return Append([part], 100, checkpoint=checkpoint)
 
 

@@ -10,9 +10,8 @@ from hypothesis.strategies import sampled_from
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from eventflowdb.append import Append
+from eventflowdb.append import Append, CheckedEvent
 from eventflowdb.errors import EventflowError, StorageFailed, StoreFull, WrongExpectedVersion
-from eventflowdb.events import NewEvent
 from eventflowdb.limits import BATCH_BYTES_MAX, DEFERRED_SECONDS_MAX, EAGER_SECONDS
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.writer import GroupCommitWriter
@@ -28,7 +27,7 @@ BROKEN = RuntimeError("nobody expected this")
 
 def numbered(number: int, size_bytes: int = 100) -> Append:
     """An append that can be told by its expected version."""
-    return Append.to_stream(STREAM, number, [NewEvent(type="t", data="")], size_bytes)
+    return Append.to_stream(STREAM, number, [CheckedEvent.of(type="t", data="")], size_bytes)
 
 
 def stored_of(number: int) -> list[bytes]:

@@ -16,10 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eventflowdb.append import Append, StreamAppend
+from eventflowdb.append import Append, CheckedEvent, StreamAppend
 from eventflowdb.consumers import BEGINNING, ConsumerOptions, Create, Settle, Settlement
 from eventflowdb.errors import StartRefused
-from eventflowdb.events import NewEvent
 from eventflowdb.ids import find_ulid_bytes
 from eventflowdb.queries import Query
 from eventflowdb.storage.lmdb_store import LmdbStore
@@ -41,18 +40,20 @@ def make_database(folder: Path) -> None:
     streams = [f"00000000-0000-4000-8000-{number:012x}" for number in range(150)]
     for number, stream in enumerate(streams):
         clock.us += 700
-        _append(store, stream, 0, [NewEvent(type=f"type {number % 7}", data="x" * (number % 50))])
-    _append(store, streams[0], 1, [NewEvent(type="many", data="y", tags=("a", f"b{n}")) for n in range(700)])
-    _append(store, streams[1], 1, [NewEvent(type="some", data="z" * 700) for _ in range(9)])
-    (first, *_) = _append(store, streams[2], 1, [NewEvent(type="large", data="l" * size) for size in (3000, 9001)])
+        _append(store, stream, 0, [CheckedEvent.of(type=f"type {number % 7}", data="x" * (number % 50))])
+    _append(store, streams[0], 1, [CheckedEvent.of(type="many", data="y", tags=("a", f"b{n}")) for n in range(700)])
+    _append(store, streams[1], 1, [CheckedEvent.of(type="some", data="z" * 700) for _ in range(9)])
+    (first, *_) = _append(
+        store, streams[2], 1, [CheckedEvent.of(type="large", data="l" * size) for size in (3000, 9001)]
+    )
     cause = fields_of(first)["id"]
-    caused = [NewEvent(type="caused", data="", causation_id=cause, tags=("a",)) for _ in range(400)]
+    caused = [CheckedEvent.of(type="caused", data="", causation_id=cause, tags=("a",)) for _ in range(400)]
     _append(store, streams[3], 1, caused)
-    _append(store, streams[4], 1, [NewEvent(type="caused", data="", causation_id=cause, correlation_id=cause)])
+    _append(store, streams[4], 1, [CheckedEvent.of(type="caused", data="", causation_id=cause, correlation_id=cause)])
     for number in range(60):
-        part = StreamAppend(streams[5], 1 + number, [NewEvent(type="requested", data="")])
+        part = StreamAppend(streams[5], 1 + number, [CheckedEvent.of(type="requested", data="")])
         records_of(store.append_batch([Append([part], 0, request_id=f"request {number}")])[0])
-    given = _append(store, streams[6], 1, [NewEvent(type="given", data="")] * 300)
+    given = _append(store, streams[6], 1, [CheckedEvent.of(type="given", data="")] * 300)
     ids = [find_ulid_bytes(fields_of(record)["id"]) or b"" for record in given]
     for name in ("first", "second"):
         store.append_batch([Create(name, 0, Query(types=("given",)), ConsumerOptions(), BEGINNING)])
@@ -62,7 +63,7 @@ def make_database(folder: Path) -> None:
     store.close()
 
 
-def _append(store: LmdbStore, stream: str, version: int, events: list[NewEvent]) -> list[bytes]:
+def _append(store: LmdbStore, stream: str, version: int, events: list[CheckedEvent]) -> list[bytes]:
     return records_of(store.append_batch([Append.to_stream(stream, version, events, 0)])[0])
 
 

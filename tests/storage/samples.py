@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eventflowdb.append import Append
-from eventflowdb.events import NewEvent
+from eventflowdb.append import Append, CheckedEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.journal import NAMES
 from eventflowdb.storage.lmdb_store import LmdbStore
@@ -74,12 +73,12 @@ class OpenDatabase:
 
 def append_of(stream: str, expected_version: int, *datas: str) -> Append:
     """An append of one event for each of `datas`."""
-    return append_of_events(stream, expected_version, *[NewEvent(type="tested", data=data) for data in datas])
+    return append_of_events(stream, expected_version, *[CheckedEvent.of(type="tested", data=data) for data in datas])
 
 
-def append_of_events(stream: str, expected_version: int, *events: NewEvent) -> Append:
+def append_of_events(stream: str, expected_version: int, *events: CheckedEvent) -> Append:
     """An append of these events."""
-    size_bytes = sum(len(event.data) + len(event.metadata or "") for event in events)
+    size_bytes = sum(len(event.content) for event in events)
     return Append.to_stream(stream, expected_version, list(events), size_bytes)
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from eventflowdb.append import CheckedEvent
 from eventflowdb.errors import InvalidArgument, WrongExpectedVersion
-from eventflowdb.events import NewEvent
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.lmdb_store import LmdbStore
@@ -27,7 +27,7 @@ from .samples import (
 
 
 def test_a_record_holds_every_field_in_the_order_of_the_contract(store: LmdbStore) -> None:
-    event = NewEvent(type="named", data="{}", metadata="m", causation_id="0" * 26, correlation_id="1" * 26)
+    event = CheckedEvent.of(type="named", data="{}", metadata="m", causation_id="0" * 26, correlation_id="1" * 26)
     (record,) = stored(store, append_of_events(STREAM, 0, event))
     (key,) = log_keys(store)
     expected = {
@@ -181,7 +181,7 @@ def test_a_stream_takes_no_more_events_than_versions_have_numbers(damaged_store:
     ids=ascii,
 )
 def test_any_text_comes_back_as_it_went_in(store: LmdbStore, text: str) -> None:
-    stored(store, append_of_events(STREAM, 0, NewEvent(type="named", data=text, metadata=text)))
+    stored(store, append_of_events(STREAM, 0, CheckedEvent.of(type="named", data=text, metadata=text)))
     (record,) = read_stream(store, STREAM)
     assert (fields_of(record)["data"], fields_of(record)["metadata"]) == (text, text)
 
@@ -206,7 +206,7 @@ def test_indexes_leave_no_page_half_empty(store: LmdbStore) -> None:
     environment = store.environment
     cause = "0" * 26
     for version in range(0, 6000, 60):
-        events = [NewEvent(type="tested", data="{}", causation_id=cause) for _ in range(60)]
+        events = [CheckedEvent.of(type="tested", data="{}", causation_id=cause) for _ in range(60)]
         stored(store, append_of_events(STREAM, version, *events))
     page_bytes = environment.env.stat()["psize"]
     with environment.env.begin() as txn:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from eventflowdb.append import Append
+from eventflowdb.append import Append, CheckedEvent
 from eventflowdb.errors import CorruptRecord, InvalidArgument, StorageFailed
-from eventflowdb.events import ANY, NewEvent
+from eventflowdb.events import ANY
 from eventflowdb.ids import find_ulid_bytes
 from eventflowdb.queries import Query, StreamSummary, TypeSummary
 from eventflowdb.storage import layout
@@ -90,7 +90,7 @@ def crowd(store: LmdbStore, clock: Clock) -> list[bytes]:
         appends = []
         for _ in range(MANY // 2):
             events = [
-                NewEvent(
+                CheckedEvent.of(
                     type=random.choice(TYPES), data="", tags=tuple(random.sample(TAGS, random.choice([0, 0, 1, 2])))
                 )
                 for _ in range(random.randint(1, 2))
@@ -159,7 +159,7 @@ def test_streams_that_took_part_in_something_are_found_by_its_correlation_id(sto
     (cause,) = stored(store, append_of(OTHER, 0, "cause"))
     cause_id = fields_of(cause)["id"]
     for stream in (THIRD, STREAM, OTHER):
-        stored(store, Append.to_stream(stream, ANY, [NewEvent(type="t", data="", correlation_id=cause_id)], 0))
+        stored(store, Append.to_stream(stream, ANY, [CheckedEvent.of(type="t", data="", correlation_id=cause_id)], 0))
     query = Query(correlation_id=cause_id)
     assert [found.stream for found in paged(store, query, 2)] == [OTHER, THIRD, STREAM]
     assert streams_with(read_log(store), correlation_id=cause_id) == [OTHER, THIRD, STREAM]
@@ -170,7 +170,7 @@ def test_a_page_after_a_stream_that_is_none_of_them_is_refused(store: LmdbStore)
     for query, after in ((EVERYTHING, OTHER), (Query(types=("tested",)), OTHER), (Query(types=("tested",)), THIRD)):
         with pytest.raises(InvalidArgument, match=f"after: {after} is none of these streams"):
             listed(store, query, after)
-    stored(store, Append.to_stream(OTHER, 0, [NewEvent(type="else", data="")], 0))
+    stored(store, Append.to_stream(OTHER, 0, [CheckedEvent.of(type="else", data="")], 0))
     with pytest.raises(InvalidArgument, match="is none of these streams"):
         listed(store, Query(types=("tested",)), OTHER)
 
@@ -192,7 +192,7 @@ def test_types_are_told_in_the_order_of_their_bytes_and_counted(store: LmdbStore
 
 
 def test_a_tag_is_no_type(store: LmdbStore) -> None:
-    stored(store, Append.to_stream(STREAM, 0, [NewEvent(type="t", data="", tags=("a", "z"))], 0))
+    stored(store, Append.to_stream(STREAM, 0, [CheckedEvent.of(type="t", data="", tags=("a", "z"))], 0))
     assert types_after(store.environment, "", 10) == [TypeSummary("t", 1)]
 
 
@@ -203,7 +203,7 @@ def test_a_tag_is_no_type(store: LmdbStore) -> None:
 def two_streams(damaged_store: LmdbStore) -> LmdbStore:
     """Two streams with an event each, of the types `first` and `second`."""
     for stream, name in ((STREAM, "first"), (OTHER, "second")):
-        stored(damaged_store, Append.to_stream(stream, 0, [NewEvent(type=name, data="")], 0))
+        stored(damaged_store, Append.to_stream(stream, 0, [CheckedEvent.of(type=name, data="")], 0))
     return damaged_store
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.append import Append, StreamAppend
+from eventflowdb.append import Append, CheckedEvent, StreamAppend
 from eventflowdb.errors import ConditionFailed, UnlessMatched, WrongExpectedVersion
-from eventflowdb.events import ANY, EXISTS, ExpectedVersion, NewEvent, Unless
+from eventflowdb.events import ANY, EXISTS, ExpectedVersion, Unless
 from eventflowdb.ids import find_ulid_bytes
 from eventflowdb.storage.conditions import first_common
 from eventflowdb.storage.lmdb_store import LmdbStore
@@ -17,12 +17,12 @@ from eventflowdb.storage.lmdb_store import LmdbStore
 from .samples import OTHER, STREAM, THIRD, append_of, fields_of, read_log, read_stream, records_of, stored
 
 
-def tagged(*tags: str, kind: str = "tested") -> NewEvent:
+def tagged(*tags: str, kind: str = "tested") -> CheckedEvent:
     """An event with these tags."""
-    return NewEvent(type=kind, data="", tags=tags)
+    return CheckedEvent.of(type=kind, data="", tags=tags)
 
 
-def add(stream: str, version: ExpectedVersion, *events: NewEvent, unless: tuple[Unless, ...] = ()) -> Append:
+def add(stream: str, version: ExpectedVersion, *events: CheckedEvent, unless: tuple[Unless, ...] = ()) -> Append:
     """An append to one stream."""
     return Append([StreamAppend(stream, version, list(events))], 0, unless)
 
@@ -199,7 +199,7 @@ def test_the_first_common_id_is_what_a_look_at_every_id_finds(data: st.DataObjec
     assert found == (None if expected is None else b"%02d" % expected)
 
 
-def is_ruled_out(event: NewEvent, unless: Unless) -> bool:
+def is_ruled_out(event: CheckedEvent, unless: Unless) -> bool:
     """What `unless` means, said once more."""
     return (not unless.types or event.type in unless.types) and set(unless.tags) <= set(event.tags)
 
@@ -211,11 +211,11 @@ def test_unless_agrees_with_a_look_at_every_event(store: LmdbStore, seed: int) -
     def some(names: str, least: int = 0) -> tuple[str, ...]:
         return tuple(sorted(chance.sample(names, chance.randint(least, len(names)))))
 
-    log: list[tuple[bytes, NewEvent]] = []
+    log: list[tuple[bytes, CheckedEvent]] = []
     for _ in range(30):
         appends = []
         for _ in range(chance.randint(1, 3)):
-            given_events = [NewEvent(type=chance.choice("TU"), data="", tags=some("abc")) for _ in range(2)]
+            given_events = [CheckedEvent.of(type=chance.choice("TU"), data="", tags=some("abc")) for _ in range(2)]
             after = chance.choice([bytes(16), *[key for key, _ in log[-4:]]])
             conditions = [Unless(types=some("TUV"), tags=some("abcd", least=1), after=after) for _ in range(2)]
             appends.append(add(STREAM, ANY, *given_events, unless=tuple(conditions)))

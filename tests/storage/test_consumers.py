@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from eventflowdb.append import Append, StreamAppend
+from eventflowdb.append import Append, CheckedEvent, StreamAppend
 from eventflowdb.consumers import (
     BEGINNING,
     Changed,
@@ -22,7 +22,7 @@ from eventflowdb.consumers import (
     StoredConsumer,
 )
 from eventflowdb.errors import InvalidArgument, NoSuchConsumer, NotHeld, WrongExpectedVersion
-from eventflowdb.events import ANY, Checkpoint, NewEvent
+from eventflowdb.events import ANY, Checkpoint
 from eventflowdb.ids import find_ulid_bytes, id_after
 from eventflowdb.queries import Query
 from eventflowdb.storage.consumers import lag_of, list_consumers, open_consumer, parked_from, retries_from
@@ -62,7 +62,7 @@ def ids_of(records: list[bytes]) -> list[bytes]:
 
 def add(store: LmdbStore, count: int, stream: str = STREAM, kind: str = "t") -> list[bytes]:
     """Append events; their ids."""
-    events = [NewEvent(type=kind, data="d")] * count
+    events = [CheckedEvent.of(type=kind, data="d")] * count
     return ids_of(stored(store, Append([StreamAppend(stream, ANY, events)], 0)))
 
 
@@ -273,7 +273,7 @@ def consumer_of(store: LmdbStore) -> StoredConsumer:
 
 def acking(event_id: bytes, *, is_held: bool = True, version: int = 0, request_id: str | None = None) -> Append:
     """An append to OTHER that acks an event."""
-    events = [NewEvent(type="done", data="d")]
+    events = [CheckedEvent.of(type="done", data="d")]
     checkpoint = Checkpoint(NAME, "m", event_id, is_held)
     return Append([StreamAppend(OTHER, version, events)], 0, (), request_id, checkpoint)
 

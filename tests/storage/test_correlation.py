@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from eventflowdb.events import NewEvent
+from eventflowdb.append import CheckedEvent
 from eventflowdb.ids import ulid_text
 from eventflowdb.storage.lmdb_store import LmdbStore
 
@@ -12,9 +12,9 @@ GIVEN = "01KAS4NVR1SDPXY9PK3ZJ4MDGB"
 UNKNOWN = "01KAS4NVR1SDPXY9PK3ZJ4MDGC"
 
 
-def event_of(causation_id: str | None = None, correlation_id: str | None = None) -> NewEvent:
+def event_of(causation_id: str | None = None, correlation_id: str | None = None) -> CheckedEvent:
     """An event with these ids."""
-    return NewEvent(type="tested", data="", causation_id=causation_id, correlation_id=correlation_id)
+    return CheckedEvent.of(type="tested", data="", causation_id=causation_id, correlation_id=correlation_id)
 
 
 def links_of(record: bytes) -> tuple[Any, Any]:

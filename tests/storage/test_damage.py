@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from eventflowdb.append import CheckedEvent
 from eventflowdb.errors import CorruptRecord, StorageFailed
-from eventflowdb.events import NewEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import DATA_FILE, id_text
 from eventflowdb.storage.lmdb_store import LmdbStore
@@ -233,7 +233,7 @@ def test_a_stream_without_an_index_is_reported_and_takes_no_events(store: LmdbSt
 def test_a_damaged_cause_refuses_the_append_and_no_other(store: LmdbStore) -> None:
     key = log_keys(store)[0]
     flip_record(store, key, 50)
-    effect = NewEvent(type="tested", data="", causation_id=id_text(key))
+    effect = CheckedEvent.of(type="tested", data="", causation_id=id_text(key))
     refusal, outcome = store.append_batch([append_of_events(STREAM, 4, effect), append_of(OTHER, 1, "g")])
     assert isinstance(refusal, CorruptRecord)
     assert isinstance(outcome, list)

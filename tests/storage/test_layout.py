@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from eventflowdb.append import Append, StreamAppend
+from eventflowdb.append import Append, CheckedEvent, StreamAppend
 from eventflowdb.errors import CorruptRecord
-from eventflowdb.events import NewEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.lmdb_store import LmdbStore
@@ -81,13 +80,15 @@ def test_the_layout_is_what_it_was_byte_for_byte(store: LmdbStore, clock: Clock)
         txn.put(layout.HEAD_KEY, layout.pack_head(before), db=store.environment.meta)
     store.append_batch(
         [
-            append_of_events(STREAM, 0, NewEvent(type="opened", data="{}"), NewEvent(type="zażółć", data='"\0\n')),
-            append_of_events(OTHER, 0, NewEvent(type="opened", data="", metadata="m")),
+            append_of_events(
+                STREAM, 0, CheckedEvent.of(type="opened", data="{}"), CheckedEvent.of(type="zażółć", data='"\0\n')
+            ),
+            append_of_events(OTHER, 0, CheckedEvent.of(type="opened", data="", metadata="m")),
         ]
     )
     clock.us += 1
     cause = "01KAS2A75B04HMASW9NF6YY097"
-    store.append_batch([append_of_events(STREAM, 2, NewEvent(type="closed", data="é", causation_id=cause))])
+    store.append_batch([append_of_events(STREAM, 2, CheckedEvent.of(type="closed", data="é", causation_id=cause))])
 
     meta = dict(entries_of(store, "meta"))
     assert len(unseal(meta.pop(b"id"), "the id")) == 16
@@ -101,8 +102,8 @@ def test_the_indexes_and_the_answers_are_what_they_were_byte_for_byte(store: Lmd
     before = Head(0, bytes.fromhex(ID + "23"), bytes(32), clock.us)
     with store.environment.env.begin(write=True) as txn:
         txn.put(layout.HEAD_KEY, layout.pack_head(before), db=store.environment.meta)
-    event = NewEvent(type="opened", data="", tags=("b", "a:é"))
-    caused = NewEvent(type="closed", data="", causation_id="01KAS2A75B04HMASW9NF6YY097", tags=("b",))
+    event = CheckedEvent.of(type="opened", data="", tags=("b", "a:é"))
+    caused = CheckedEvent.of(type="closed", data="", causation_id="01KAS2A75B04HMASW9NF6YY097", tags=("b",))
     append = Append([StreamAppend(STREAM, 0, [event, caused])], 0, (), "r-1")
     clock.us += 1
     store.append_batch([append])

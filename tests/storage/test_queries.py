@@ -14,9 +14,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from eventflowdb.append import Append
+from eventflowdb.append import Append, CheckedEvent
 from eventflowdb.errors import CorruptRecord, StorageFailed
-from eventflowdb.events import NewEvent
 from eventflowdb.ids import find_ulid_bytes, id_after
 from eventflowdb.limits import SEARCH_IDS_KEPT_MAX, SEARCH_PAGE_STEPS_MAX
 from eventflowdb.queries import Query
@@ -112,9 +111,9 @@ def expected(query: Query, log: Sequence[bytes]) -> list[bytes]:
 def test_events_of_a_stream_of_any_length_are_found(store: LmdbStore, count: int, is_backwards: bool) -> None:
     """Up to a length its whole index is taken at once."""
     tags: list[tuple[str, ...]] = [("seventh",) if version % 7 == 0 else () for version in range(count)]
-    events = [NewEvent(type="t", data="", tags=each) for each in tags]
+    events = [CheckedEvent.of(type="t", data="", tags=each) for each in tags]
     log = stored(store, append_of_events(STREAM, 0, *events))
-    log += stored(store, append_of_events(OTHER, 0, NewEvent(type="t", data="", tags=("seventh",))))
+    log += stored(store, append_of_events(OTHER, 0, CheckedEvent.of(type="t", data="", tags=("seventh",))))
     for version, tagged in itertools.product({0, 1, count // 2, count - 1, count}, [(), ("seventh",)]):
         query = Query(STREAM, version, tags=tagged, is_backwards=is_backwards)
         assert selected(store, query) == expected(query, log)
@@ -144,7 +143,7 @@ def crowd() -> Iterator[tuple[OpenDatabase, list[bytes]]]:
 def _random_append(random: Random, log: Sequence[bytes]) -> Append:
     known = [fields_of(record)["id"] for record in random.sample(log, min(3, len(log)))]
     events = [
-        NewEvent(
+        CheckedEvent.of(
             type=random.choice(TYPES) if random.random() < 0.95 else RARE[0],
             data="x" * random.choice([0, 5, 3000]),
             tags=tuple(random.sample(TAGS, random.choice([0, 0, 1, 2, 3]))),
@@ -255,7 +254,7 @@ def test_in_an_empty_log_nothing_is_found(store: LmdbStore) -> None:
 def test_an_event_that_names_itself_is_found_by_its_own_id(store: LmdbStore) -> None:
     (cause,) = stored(store, append_of(STREAM, 0, "cause"))
     cause_id = fields_of(cause)["id"]
-    (effect,) = stored(store, append_of_events(OTHER, 0, NewEvent(type="t", data="", causation_id=cause_id)))
+    (effect,) = stored(store, append_of_events(OTHER, 0, CheckedEvent.of(type="t", data="", causation_id=cause_id)))
     for is_backwards in (False, True):
         for query in (
             Query(correlation_id=cause_id, is_backwards=is_backwards),
@@ -267,7 +266,7 @@ def test_an_event_that_names_itself_is_found_by_its_own_id(store: LmdbStore) -> 
 
 def test_an_id_that_no_event_has_can_link_events(store: LmdbStore) -> None:
     link = id_text(b"\x01" * 16)
-    (linked,) = stored(store, append_of_events(STREAM, 0, NewEvent(type="t", data="", correlation_id=link)))
+    (linked,) = stored(store, append_of_events(STREAM, 0, CheckedEvent.of(type="t", data="", correlation_id=link)))
     assert selected(store, Query(correlation_id=link)) == [linked]
 
 
@@ -296,8 +295,10 @@ def test_more_matches_than_are_kept_are_found_again(store: LmdbStore) -> None:
 
 def test_a_page_ends_at_the_bound_of_its_search(store: LmdbStore) -> None:
     # Two types that never meet: the search leaps from one to the other without a match.
-    events = [NewEvent(type="t", data="", tags=("even" if number % 2 else "odd",)) for number in range(12_000)]
-    records = stored(store, append_of_events(STREAM, 0, *events, NewEvent(type="t", data="", tags=("odd", "even"))))
+    events = [CheckedEvent.of(type="t", data="", tags=("even" if number % 2 else "odd",)) for number in range(12_000)]
+    records = stored(
+        store, append_of_events(STREAM, 0, *events, CheckedEvent.of(type="t", data="", tags=("odd", "even")))
+    )
     query = Query(tags=("odd", "even"))
     page = found(QueryRead(store, query, 10, may_stop=True))
     assert page.chunk.records == []
@@ -361,7 +362,7 @@ def tagged_store(damaged_store: LmdbStore, clock: Clock) -> LmdbStore:
         clock.us += 5000
         stored(
             damaged_store,
-            append_of_events(STREAM, version, NewEvent(type="t", data="", tags=tags, causation_id=cause)),
+            append_of_events(STREAM, version, CheckedEvent.of(type="t", data="", tags=tags, causation_id=cause)),
         )
     return damaged_store
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventflowdb.append import CheckedEvent
 from eventflowdb.errors import CorruptRecord
 from eventflowdb.events import RecordedEvent
 from eventflowdb.ids import ulid_text
@@ -16,6 +17,7 @@ from eventflowdb.storage.records import (
     encode_record,
     load_page,
     load_record,
+    make_record,
     position_of,
     seal,
     store_record,
@@ -35,6 +37,7 @@ events = st.builds(
     causation_id=st.integers(0, 2**128 - 1).map(ulid_text),
     correlation_id=st.integers(0, 2**128 - 1).map(ulid_text),
     added_at=st.datetimes().map(lambda moment: f"{moment.isoformat(timespec='microseconds')}Z"),
+    tags=st.lists(texts, max_size=3).map(tuple),
 )
 
 
@@ -48,6 +51,23 @@ def flip(stored: bytes, bit: int) -> bytes:
 @given(events)
 def test_an_event_comes_back_from_its_record(event: RecordedEvent) -> None:
     assert decode_record(encode_record(event)) == event
+
+
+@given(events)
+def test_a_record_made_of_an_encoded_content_is_the_same(event: RecordedEvent) -> None:
+    checked = CheckedEvent.of(event.type, event.data, event.metadata)
+    made = make_record(
+        event.id,
+        event.stream.encode(),
+        event.version,
+        event.position,
+        checked.content,
+        event.causation_id,
+        event.correlation_id,
+        event.added_at.encode(),
+        event.tags,
+    )
+    assert made == encode_record(event)
 
 
 @given(events)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from eventflowdb.append import Append, StreamAppend
+from eventflowdb.append import Append, CheckedEvent, StreamAppend
 from eventflowdb.errors import RequestConflict, UnlessMatched, WrongExpectedVersion
-from eventflowdb.events import ANY, EXISTS, NewEvent, Unless
+from eventflowdb.events import ANY, EXISTS, Unless
 from eventflowdb.storage import layout
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.requests import content_digest
@@ -14,7 +14,7 @@ from eventflowdb.storage.requests import content_digest
 from .samples import OTHER, STREAM, OpenDatabase, append_of, read_log, records_of, stored
 
 APPEND = Append(
-    [StreamAppend(STREAM, 0, [NewEvent(type="t", data="d"), NewEvent(type="t", data="e", tags=("a",))])],
+    [StreamAppend(STREAM, 0, [CheckedEvent.of(type="t", data="d"), CheckedEvent.of(type="t", data="e", tags=("a",))])],
     0,
     (Unless(tags=("a",)),),
     "r-1",
@@ -74,7 +74,7 @@ def test_a_conflict_is_seen_within_one_batch(store: LmdbStore) -> None:
 
 
 def test_only_success_is_remembered(store: LmdbStore) -> None:
-    early = changed(parts=[StreamAppend(STREAM, 1, [NewEvent(type="t", data="late")])], unless=())
+    early = changed(parts=[StreamAppend(STREAM, 1, [CheckedEvent.of(type="t", data="late")])], unless=())
     (outcome,) = store.append_batch([early])
     assert isinstance(outcome, WrongExpectedVersion)
     stored(store, append_of(STREAM, 0, "x"))
@@ -82,7 +82,7 @@ def test_only_success_is_remembered(store: LmdbStore) -> None:
 
 
 def test_without_an_id_nothing_is_deduplicated_or_remembered(store: LmdbStore) -> None:
-    append = Append([StreamAppend(STREAM, ANY, [NewEvent(type="t", data="d")])], 0)
+    append = Append([StreamAppend(STREAM, ANY, [CheckedEvent.of(type="t", data="d")])], 0)
     assert stored(store, append) != stored(store, append)
     with store.environment.env.begin() as txn:
         assert txn.stat(store.environment.requests)["entries"] == 0
@@ -104,7 +104,7 @@ def test_a_check_alone_is_remembered_too(store: LmdbStore) -> None:
 
 
 def test_an_answer_of_many_large_events_comes_back_whole(store: LmdbStore) -> None:
-    events = [NewEvent(type="t", data=f"{number}" + "x" * 10_000) for number in range(200)]
+    events = [CheckedEvent.of(type="t", data=f"{number}" + "x" * 10_000) for number in range(200)]
     append = Append([StreamAppend(STREAM, 0, events[:150]), StreamAppend(OTHER, 0, events[150:])], 0, (), "é" * 64)
     records = stored(store, append)
     stored(store, append_of(STREAM, 150, "after"))
@@ -113,8 +113,10 @@ def test_an_answer_of_many_large_events_comes_back_whole(store: LmdbStore) -> No
 
 def test_the_form_in_which_contents_are_compared_is_that_of_the_layout() -> None:
     """Digests are stored: were this form to change, every repeated request would become a conflict."""
-    event = NewEvent(type="t", data="d", metadata="m", causation_id="0" * 26, correlation_id="1" * 26, tags=("a",))
-    parts = [StreamAppend(STREAM, EXISTS, [event, NewEvent(type="t", data="")]), StreamAppend(OTHER, 3, [])]
+    event = CheckedEvent.of(
+        type="t", data="d", metadata="m", causation_id="0" * 26, correlation_id="1" * 26, tags=("a",)
+    )
+    parts = [StreamAppend(STREAM, EXISTS, [event, CheckedEvent.of(type="t", data="")]), StreamAppend(OTHER, 3, [])]
     append = Append(parts, 5, (Unless(types=("T",), after=bytes(range(16))), Unless(tags=("a", "b"))), "r")
     assert content_digest(append).hex() == "4189ed96f13dea1b07992d87b9c9bc336b9a8a0dc1940cc7daa515c065f50e3c"
 

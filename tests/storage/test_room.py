@@ -93,12 +93,13 @@ import json, sys
 from pathlib import Path
 from eventflowdb.errors import StoreFull
 from eventflowdb.append import Append
-from eventflowdb.events import NewEvent
+from eventflowdb.append import CheckedEvent
+
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.verify import verify
 
 def append(count):
-    events = [NewEvent(type="tested", data="a" * 1000) for _ in range(count)]
+    events = [CheckedEvent.of(type="tested", data="a" * 1000) for _ in range(count)]
     (outcome,) = store.append_batch([Append.to_stream(sys.argv[2], stored, events, 0)])
     return len(outcome)
 

@@ -50,11 +50,9 @@ class StoreMachine(MachineInFolder):
             if appends[-1].parts[0].expected_version == actual:
                 counts[stream] = actual + len(events)
         outcomes = self.database.store.append_batch(appends)
-        for append, actual, outcome in zip(appends, actuals, outcomes, strict=True):
+        for append, actual, outcome, (_, _, events) in zip(appends, actuals, outcomes, batch, strict=True):
             if append.parts[0].expected_version == actual:
-                self._require_stored(
-                    append.parts[0].stream, [event.data for event in append.parts[0].events], records_of(outcome)
-                )
+                self._require_stored(append.parts[0].stream, events, records_of(outcome))
             else:
                 assert isinstance(outcome, WrongExpectedVersion)
                 assert (outcome.expected, outcome.actual) == (append.parts[0].expected_version, actual)

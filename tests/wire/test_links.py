@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.append import Append, StreamAppend
-from eventflowdb.events import Checkpoint, Collision, NewEvent, Unless
+from eventflowdb.append import Append, CheckedEvent, StreamAppend
+from eventflowdb.events import Checkpoint, Collision, Unless
 from eventflowdb.wire import links
 from eventflowdb.wire.links import Frame, FrameReader
 
@@ -74,11 +74,13 @@ def test_the_words_of_a_request_come_out_as_they_went_in(protocol: int, words: l
 
 
 APPENDS = [
-    Append.to_stream(STREAM, "any", [NewEvent(type="t", data="\u20ac"), NewEvent(type="t", data="", metadata="m")], 9),
+    Append.to_stream(
+        STREAM, "any", [CheckedEvent.of(type="t", data="\u20ac"), CheckedEvent.of(type="t", data="", metadata="m")], 9
+    ),
     Append(
         [
             StreamAppend(
-                STREAM, 3, [NewEvent(type="t", data="", causation_id="c", correlation_id="d", tags=("a", "b"))]
+                STREAM, 3, [CheckedEvent.of(type="t", data="", causation_id="c", correlation_id="d", tags=("a", "b"))]
             ),
             StreamAppend(OTHER, "exists", []),
         ],
