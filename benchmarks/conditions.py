@@ -15,8 +15,8 @@ from pathlib import Path
 
 from benchmarks import servers
 from benchmarks.workloads import EVENT
-from eventflowdb.append import Append, CheckedEvent, StreamAppend
-from eventflowdb.events import ANY
+from eventflowdb.append import Append, StreamAppend
+from eventflowdb.events import ANY, CheckedEvent
 from eventflowdb.ids import ulid_text
 from eventflowdb.storage.lmdb_store import LmdbStore
 

@@ -4,51 +4,9 @@ Of classes of its own, not of structs: each of their fields is looked at several
 code finds a field of its own class without looking its name up.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
-import msgspec
-
-from eventflowdb.events import Checkpoint, ExpectedVersion, Unless
-
-_encode: Final = msgspec.json.Encoder().encode
-NO_METADATA: Final = b',"metadata":null'
-"""The end of a content without metadata; one with metadata ends with a quote."""
-
-
-class _Content(msgspec.Struct, frozen=True, gc=False):
-    type: str
-    data: str
-    metadata: str | None
-
-
-class CheckedEvent(NamedTuple):
-    """An event that is to be stored.
-
-    type: 1 to 255 bytes; content: the members type, data and metadata of the event's JSON as it will be stored, without
-    braces: its texts are encoded once, where they are checked; causation_id, correlation_id: ULIDs; tags: up to 32, all
-    different.
-    """
-
-    type: str
-    content: bytes
-    causation_id: str | None = None
-    correlation_id: str | None = None
-    tags: tuple[str, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        type: str,  # noqa: A002 - the field's name
-        data: str,
-        metadata: str | None = None,
-        causation_id: str | None = None,
-        correlation_id: str | None = None,
-        tags: tuple[str, ...] = (),
-    ) -> "CheckedEvent":
-        """One of these texts."""
-        content = _encode(_Content(type, data, metadata))
-        return cls(type, content[1 : len(content) - 1], causation_id, correlation_id, tags)
-
+from eventflowdb.events import CheckedEvent, Checkpoint, ExpectedVersion, Unless
 
 StreamAppendFields = tuple[str, ExpectedVersion, list[CheckedEvent]]
 AppendFields = tuple[list[StreamAppendFields], int, tuple[Unless, ...], str | None, Checkpoint | None]

@@ -8,7 +8,7 @@ from typing import Final
 
 ULID_BYTES: Final = 16
 ZERO_ULID = "0" * 26
-_ID_MAX = (1 << 128) - 1
+_ID_MAX: Final = (1 << 128) - 1
 _RANDOM_BITS = 80
 _RANDOM_END = 1 << _RANDOM_BITS
 _40_BITS: Final[int] = (1 << 40) - 1
@@ -92,7 +92,7 @@ def next_ids(now_us: int, last_us: int, last_id: int, count: int) -> tuple[int, 
         # Only after 2^79 ids in one millisecond, or a log that came from elsewhere: go on in the next one.
         us = ((last_id >> _RANDOM_BITS) + 1) * 1000
         return (us // 1000) << _RANDOM_BITS | int.from_bytes(_random_bytes(9), "big"), us
-    return last_id + 1, us
+    return min(last_id + 1, _ID_MAX), us
 
 
 def find_stream_id(text: str) -> str | None:

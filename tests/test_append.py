@@ -2,8 +2,8 @@
 
 import pytest
 
-from eventflowdb.append import NO_METADATA, Append, CheckedEvent, StreamAppend
-from eventflowdb.events import ANY, Checkpoint, Unless
+from eventflowdb.append import Append, StreamAppend
+from eventflowdb.events import ANY, NO_METADATA, CheckedEvent, Checkpoint, Unless
 
 STREAM = "c3b07384-d9a0-4c9b-8f3e-5a1f0e2d4b6c"
 EVENT = CheckedEvent.of(type="t", data="d")

@@ -144,6 +144,11 @@ def test_ids_that_would_reach_the_next_millisecond_begin_anew_in_it(left: int, c
     assert first >> 80 == (first + count - 1) >> 80 == 5001
 
 
+def test_behind_the_largest_id_there_is_none_and_where_none_is_wanted_it_does_not_matter() -> None:
+    largest = 2**128 - 1
+    assert next_ids(now_us=0, last_us=largest >> 80, last_id=largest, count=0)[0] == largest
+
+
 @pytest.mark.parametrize(("left", "count"), [(1, 1), (6, 5), (1000, 1000)])
 def test_the_ids_of_a_millisecond_are_used_to_the_last(left: int, count: int) -> None:
     last_id = (5000 << 80) + RANDOM_END - 1 - left

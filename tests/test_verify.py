@@ -13,7 +13,8 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from eventflowdb.append import Append, CheckedEvent
+from eventflowdb.append import Append
+from eventflowdb.events import CheckedEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import id_text
 from eventflowdb.storage.folder import DataFolder

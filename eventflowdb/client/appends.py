@@ -1,6 +1,7 @@
 """What a program hands to `add` and `add_many` besides events: conditions, several streams, ids, checkpoints.
 
-Shared by all clients. These are a writer's own shapes: `eventflowdb.events` has the server's, of checked values.
+Shared by all clients. These are a writer's own shapes: `eventflowdb.append` and
+`eventflowdb.events` have the server's, of checked values.
 """
 
 from collections.abc import Sequence

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import astuple
 
-from eventflowdb.append import NO_METADATA, Append, CheckedEvent, StreamAppend
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.commands.explain import explain_rejection, find_repeated_field, shortened
 from eventflowdb.commands.shapes import (
     AddArgument,
@@ -30,7 +30,7 @@ from eventflowdb.commands.shapes import (
     UnlessArgument,
 )
 from eventflowdb.errors import InvalidArgument
-from eventflowdb.events import ANY, EXISTS, Checkpoint, ExpectedVersion, Unless
+from eventflowdb.events import ANY, EXISTS, NO_METADATA, CheckedEvent, Checkpoint, ExpectedVersion, Unless
 from eventflowdb.ids import ULID_BYTES, find_stream_id, find_ulid_bytes
 from eventflowdb.limits import (
     CONSUMER_NAME_BYTES_MAX,
@@ -68,9 +68,9 @@ def _count_compact_bytes(value: Any, _checked: object) -> int:
 class ArgumentDecoder(Generic[Shape, Checked]):
     """Turns the text of an argument into a checked value, or refuses it by an InvalidArgument with the path.
 
-    count_strings: how many strings the JSON of a value holds, and count_bytes: how long it is without spaces; a text
-    that differs in both repeats a field. otherwise: decodes what has another shape, so that the frequent one pays
-    nothing for the fields of a rare one.
+    count_strings: how many strings the JSON of a value holds; count_bytes: the length of its shortest form, or less. A
+    text that differs in both repeats a field. otherwise: decodes what has another shape, so that the frequent one
+    pays nothing for the fields of a rare one.
     """
 
     def __init__(
@@ -146,7 +146,10 @@ def _count_add_strings(value: AddArgument) -> int:
 
 
 def _count_add_bytes(value: AddArgument, append: Append) -> int:
-    """The length of most, of events that are encoded already, and of all others by another encoding."""
+    """The length of most, from what is encoded already, and of all others by another encoding.
+
+    Less where a null was given that might have been left out: it cannot be told from one that was.
+    """
     if append.unless or append.request_id is not None or append.checkpoint is not None:
         return len(_encode(value))
     part = append.parts[0]
@@ -157,7 +160,7 @@ def _count_add_bytes(value: AddArgument, append: Append) -> int:
         if causation_id is not None or correlation_id is not None or tags:
             return len(_encode(value))
         size += len(content) + 3
-        # A text ends with a quote.
+        # Metadata that was given ends with a quote.
         if content[len(content) - 1] == _LAST_OF_NULL:
             size -= len(NO_METADATA)
     return size

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from eventflowdb.append import Append, CheckedEvent, StreamAppend
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.consumers import Changed, ConsumerChange
 from eventflowdb.errors import EventflowError, InvalidArgument, UnlessMatched, WrongExpectedVersion
-from eventflowdb.events import ANY, EXISTS, Checkpoint, Unless
+from eventflowdb.events import ANY, EXISTS, CheckedEvent, Checkpoint, Unless
 from eventflowdb.ids import ULID_BYTES, find_ulid_bytes, id_after, next_ids, ulid_texts
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout

@@ -90,6 +90,7 @@ class Head(NamedTuple):
 
 EMPTY_HEAD = Head(0, bytes(16), bytes(32), 0)
 _new_tuple: Final = tuple.__new__
+_VERSION_BYTES: Final = 4
 
 
 def head_of(position: int, last_id: bytes, checksum: bytes, added_at_us: int) -> Head:
@@ -159,11 +160,13 @@ def unpack_index_entry(stored: bytes) -> tuple[int, bytes]:
 
 def pack_version(version: int) -> bytes:
     """The beginning of the index entry of a version: where reading from that version on starts."""
-    return version.to_bytes(4, "big")
+    return version.to_bytes(_VERSION_BYTES, "big")
 
 
 def unpack_version(entry: bytes) -> int:
     """The version at the beginning of an index entry."""
+    if len(entry) < _VERSION_BYTES:
+        return int.from_bytes(entry, "big")  # it is damaged, as whoever looks at the event will find
     # A number is made of bytes by a method that is called by its name, which takes ten times as long.
     return entry[0] << 24 | entry[1] << 16 | entry[2] << 8 | entry[3]
 

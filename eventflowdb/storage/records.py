@@ -113,18 +113,17 @@ def load_page(stored: list[bytes], keys: Sequence[bytes] | None = None) -> list[
 
     keys: the events' ids where the caller has them, to name the damaged one in CorruptRecord.
     """
-    records: list[bytes] = []
-    is_sound = are_sound(stored)
-    for value in stored:
-        if not value:
-            # It left no trace in the string.
-            is_sound = False
-        records.append(value[_RECORD_AT:-SEAL_BYTES])
-    if not is_sound:
-        for value, key in zip(stored, keys or repeat(None), strict=False):
-            unseal(value, _name(value, key))
-        raise CorruptRecord("a page of records does not match its checksums; restore from a backup")
-    return records
+    if are_sound(stored):
+        records: list[bytes] = []
+        for value in stored:
+            if len(value) < VALUE_BYTES_MIN:
+                break  # it leaves no trace in the string, or less than a seal
+            records.append(value[_RECORD_AT:-SEAL_BYTES])
+        else:
+            return records
+    for value, key in zip(stored, keys or repeat(None), strict=False):
+        unseal(value, _name(value, key))
+    raise CorruptRecord("a page of records does not match its checksums; restore from a backup")
 
 
 def _name(value: bytes, key: bytes | None) -> str:

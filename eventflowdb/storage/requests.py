@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from eventflowdb.append import NO_METADATA, Append, CheckedEvent
+from eventflowdb.append import Append
 from eventflowdb.errors import CorruptRecord, RequestConflict
+from eventflowdb.events import NO_METADATA, CheckedEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.changes import Changes
 from eventflowdb.storage.environment import Environment

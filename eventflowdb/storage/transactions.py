@@ -237,7 +237,7 @@ class WriteTransactions:
         journal = self._checkpoints.journal
         flush: Future[None] | None = None
         try:
-            try:  # noqa: SIM105 - as in Journal.begin_flush
+            try:  # noqa: SIM105 - as where the disk is told to begin (journal.py)
                 flush = self._flusher.submit(journal.flush)
             except RuntimeError:
                 pass  # where no thread is to be had, this one flushes

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from ulid import ULID
 
-from eventflowdb.append import Append, CheckedEvent, StreamAppend
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.commands.table import COMMANDS
 from eventflowdb.errors import InvalidArgument
+from eventflowdb.events import CheckedEvent
 
 STREAM = "5f0c0d8e-8a52-4b3c-9d39-0a2f6f3f7d11"
 OTHER = "9a1b7c52-0d1e-4f6a-8b3c-5d7e9f00a1b2"

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.append import Append, CheckedEvent, StreamAppend
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.commands.arguments import EVERYTHING
 from eventflowdb.commands.shapes import LogRead, StreamRead
 from eventflowdb.commands.subscriptions import SUBSCRIBE, SubscriptionQuery
-from eventflowdb.events import ANY, EXISTS, ExpectedVersion, Unless
+from eventflowdb.events import ANY, EXISTS, CheckedEvent, ExpectedVersion, Unless
 from eventflowdb.queries import Query
 
 from .samples import (

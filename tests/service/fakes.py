@@ -15,9 +15,10 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from eventflowdb.append import Append, CheckedEvent
+from eventflowdb.append import Append
 from eventflowdb.config import read_settings
 from eventflowdb.errors import StorageFailed, TryAgain
+from eventflowdb.events import CheckedEvent
 from eventflowdb.service.assembly import Parts, assemble
 from eventflowdb.service.budget import InflightBudget
 from eventflowdb.service.clients import Clients

@@ -3,7 +3,8 @@
 import pytest
 from twisted.internet.task import Clock
 
-from eventflowdb.append import Append, CheckedEvent
+from eventflowdb.append import Append
+from eventflowdb.events import CheckedEvent
 from eventflowdb.limits import (
     INLINE_COMMIT_APPENDS_MIN,
     INLINE_COMMIT_BYTES_MAX,

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from eventflowdb.append import Append, CheckedEvent, StreamAppend
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.commands.table import COMMANDS
-from eventflowdb.events import Checkpoint, Collision
+from eventflowdb.events import CheckedEvent, Checkpoint, Collision
 from eventflowdb.ids import ZERO_ULID, find_ulid_bytes
 from eventflowdb.limits import (
     ABANDONED_LOOK_SECONDS,

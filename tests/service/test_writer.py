@@ -10,8 +10,9 @@ from hypothesis.strategies import sampled_from
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from eventflowdb.append import Append, CheckedEvent
+from eventflowdb.append import Append
 from eventflowdb.errors import EventflowError, StorageFailed, StoreFull, WrongExpectedVersion
+from eventflowdb.events import CheckedEvent
 from eventflowdb.limits import BATCH_BYTES_MAX, DEFERRED_SECONDS_MAX, EAGER_SECONDS
 from eventflowdb.service.notices import Notices
 from eventflowdb.service.writer import GroupCommitWriter

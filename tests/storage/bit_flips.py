@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from eventflowdb.append import Append, CheckedEvent, StreamAppend
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.consumers import BEGINNING, ConsumerOptions, Create, Settle, Settlement
 from eventflowdb.errors import StartRefused
+from eventflowdb.events import CheckedEvent
 from eventflowdb.ids import find_ulid_bytes
 from eventflowdb.queries import Query
 from eventflowdb.storage.lmdb_store import LmdbStore

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eventflowdb.append import Append, CheckedEvent
+from eventflowdb.append import Append
+from eventflowdb.events import CheckedEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.journal import NAMES
 from eventflowdb.storage.lmdb_store import LmdbStore

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from eventflowdb.append import CheckedEvent
 from eventflowdb.errors import InvalidArgument, WrongExpectedVersion
+from eventflowdb.events import CheckedEvent
 from eventflowdb.limits import STREAM_EVENTS_MAX
 from eventflowdb.storage import layout
 from eventflowdb.storage.lmdb_store import LmdbStore

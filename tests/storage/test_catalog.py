@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from eventflowdb.append import Append, CheckedEvent
+from eventflowdb.append import Append
 from eventflowdb.errors import CorruptRecord, InvalidArgument, StorageFailed
-from eventflowdb.events import ANY
+from eventflowdb.events import ANY, CheckedEvent
 from eventflowdb.ids import find_ulid_bytes
 from eventflowdb.queries import Query, StreamSummary, TypeSummary
 from eventflowdb.storage import layout

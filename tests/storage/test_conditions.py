@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.append import Append, CheckedEvent, StreamAppend
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.errors import ConditionFailed, UnlessMatched, WrongExpectedVersion
-from eventflowdb.events import ANY, EXISTS, ExpectedVersion, Unless
+from eventflowdb.events import ANY, EXISTS, CheckedEvent, ExpectedVersion, Unless
 from eventflowdb.ids import find_ulid_bytes
 from eventflowdb.storage.conditions import first_common
 from eventflowdb.storage.lmdb_store import LmdbStore

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from eventflowdb.append import Append, CheckedEvent, StreamAppend
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.consumers import (
     BEGINNING,
     Changed,
@@ -22,7 +22,7 @@ from eventflowdb.consumers import (
     StoredConsumer,
 )
 from eventflowdb.errors import InvalidArgument, NoSuchConsumer, NotHeld, WrongExpectedVersion
-from eventflowdb.events import ANY, Checkpoint
+from eventflowdb.events import ANY, CheckedEvent, Checkpoint
 from eventflowdb.ids import find_ulid_bytes, id_after
 from eventflowdb.queries import Query
 from eventflowdb.storage.consumers import lag_of, list_consumers, open_consumer, parked_from, retries_from

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from eventflowdb.append import CheckedEvent
+from eventflowdb.events import CheckedEvent
 from eventflowdb.ids import ulid_text
 from eventflowdb.storage.lmdb_store import LmdbStore
 

@@ -4,12 +4,13 @@ import re
 
 import pytest
 
-from eventflowdb.append import CheckedEvent
 from eventflowdb.errors import CorruptRecord, StorageFailed
+from eventflowdb.events import CheckedEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.environment import DATA_FILE, id_text
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.spans import CHUNK, LogSpan, ReadBounds
+from eventflowdb.storage.stream_index import find_rows
 from eventflowdb.storage.verify import verify
 
 from .samples import (
@@ -218,6 +219,25 @@ def of_stream_keys(store: LmdbStore) -> list[bytes]:
 def exchange(store: LmdbStore, old: bytes, new: bytes) -> None:
     """Put one entry of STREAM's index in the place of another."""
     replace_entry(store, store.environment.stream_events, layout.pack_number(0), old, new)
+
+
+class ShortIndex:
+    """A cursor on a stream's index, of which LMDB finds less than an entry: a bit of its size is flipped."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+
+    def count(self) -> int:
+        return 1
+
+    def getmulti(self, *_asked: object) -> memoryview:
+        return memoryview(bytes(self._size_bytes))
+
+
+@pytest.mark.parametrize("size_bytes", [0, 3, 19])
+def test_an_index_of_less_than_an_entry_is_reported(size_bytes: int) -> None:
+    with pytest.raises(CorruptRecord, match=f"the index of stream {STREAM} is damaged"):
+        find_rows(ShortIndex(size_bytes), bytes(8), STREAM)
 
 
 def test_a_stream_without_an_index_is_reported_and_takes_no_events(store: LmdbStore) -> None:

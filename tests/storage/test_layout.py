@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from eventflowdb.append import Append, CheckedEvent, StreamAppend
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.errors import CorruptRecord
+from eventflowdb.events import CheckedEvent
 from eventflowdb.storage import layout
 from eventflowdb.storage.layout import Head
 from eventflowdb.storage.lmdb_store import LmdbStore

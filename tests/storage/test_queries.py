@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from eventflowdb.append import Append, CheckedEvent
+from eventflowdb.append import Append
 from eventflowdb.errors import CorruptRecord, StorageFailed
+from eventflowdb.events import CheckedEvent
 from eventflowdb.ids import find_ulid_bytes, id_after
 from eventflowdb.limits import SEARCH_IDS_KEPT_MAX, SEARCH_PAGE_STEPS_MAX
 from eventflowdb.queries import Query

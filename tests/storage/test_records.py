@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.append import CheckedEvent
 from eventflowdb.errors import CorruptRecord
-from eventflowdb.events import RecordedEvent
+from eventflowdb.events import CheckedEvent, RecordedEvent
 from eventflowdb.ids import ulid_text
 from eventflowdb.storage.records import (
     SEAL,
@@ -112,6 +111,14 @@ def test_a_flipped_bit_anywhere_in_a_page_is_found_and_its_record_named(
         load_page(page, keys)
     with pytest.raises(CorruptRecord, match="does not match"):
         load_page(page)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 4, -4, -1])
+def test_a_record_in_two_pieces_is_found_though_their_string_is_sound(at: int) -> None:
+    sound, whole = store_record(b"{}"), store_record(b'{"a":1}')
+    cut = at % len(whole)
+    with pytest.raises(CorruptRecord, match="does not match"):
+        load_page([sound, whole[:cut], whole[cut:]])
 
 
 def test_every_single_flipped_bit_of_a_page_is_found() -> None:

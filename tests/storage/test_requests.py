@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from eventflowdb.append import Append, CheckedEvent, StreamAppend
+from eventflowdb.append import Append, StreamAppend
 from eventflowdb.errors import RequestConflict, UnlessMatched, WrongExpectedVersion
-from eventflowdb.events import ANY, EXISTS, Unless
+from eventflowdb.events import ANY, EXISTS, CheckedEvent, Unless
 from eventflowdb.storage import layout
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.requests import content_digest

@@ -93,7 +93,7 @@ import json, sys
 from pathlib import Path
 from eventflowdb.errors import StoreFull
 from eventflowdb.append import Append
-from eventflowdb.append import CheckedEvent
+from eventflowdb.events import CheckedEvent
 
 from eventflowdb.storage.lmdb_store import LmdbStore
 from eventflowdb.storage.verify import verify

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventflowdb.append import Append, CheckedEvent, StreamAppend
-from eventflowdb.events import Checkpoint, Collision, Unless
+from eventflowdb.append import Append, StreamAppend
+from eventflowdb.events import CheckedEvent, Checkpoint, Collision, Unless
 from eventflowdb.wire import links
 from eventflowdb.wire.links import Frame, FrameReader
 
