@@ -12,6 +12,7 @@ from pathlib import Path
 
 _HEAD = struct.Struct("=IIIIQqqII")
 _MAGIC = 0x4D494853
+_MAGIC_BYTES = struct.pack("=I", _MAGIC)
 _SYNCED = 1
 
 
@@ -98,17 +99,35 @@ def read(log: Path) -> Recording:
 
 
 def _entries(log: bytes) -> Iterator[tuple[tuple[int, ...], str, bytes]]:
+    """The entries that are whole.
+
+    One is cut where a process was killed while it wrote it: at the end of the log, or where those of the next process
+    begin.
+    """
     offset = 0
-    # The last entry may be cut, where the process was killed while it wrote it.
-    while offset + _HEAD.size <= len(log):
+    while 0 <= offset <= len(log) - _HEAD.size:
         head = _HEAD.unpack_from(log, offset)
         assert head[0] == _MAGIC, f"no entry begins at byte {offset} of the log"
         path_at = offset + _HEAD.size
         data_at = path_at + head[7]
-        offset = data_at + head[8]
-        if offset > len(log):
-            return
-        yield head, log[path_at:data_at].decode(), log[data_at:offset]
+        end = data_at + head[8]
+        following = _following(log, end)
+        if following is None:
+            following = log.find(_MAGIC_BYTES, offset + len(_MAGIC_BYTES))
+        else:
+            yield head, log[path_at:data_at].decode(), log[data_at:end]
+        offset = following
+
+
+def _following(log: bytes, end: int) -> int | None:
+    """Where the next entry begins if one ends here: of one that was cut there may be a few bytes between."""
+    if end > len(log):
+        return None
+    for cut in range(len(_MAGIC_BYTES)):
+        begin = end + cut
+        if log[end:begin] == _MAGIC_BYTES[:cut] and log[begin : begin + len(_MAGIC_BYTES)] in (_MAGIC_BYTES, b""):
+            return begin
+    return None
 
 
 def sent(recording: Recording) -> dict[str, list[tuple[int, bytes]]]:
