@@ -46,7 +46,7 @@ class Worker:
     """A member as the model sees it.
 
     believed: what it was ever given, in order, and may act upon, rightly or not; given: what it was given and may hold;
-    until: what it surely holds, and until when.
+    until: what it surely held when it was told, and until when; is_unsure: it may hold what nobody has seen.
     """
 
     name: str
@@ -54,16 +54,26 @@ class Worker:
     given: set[str] = field(default_factory=set)
     until: dict[str, float] = field(default_factory=dict)
     asked: list[Question] = field(default_factory=list)
+    is_unsure: bool = False
 
     def let_go(self, stream: str) -> None:
         """It may not hold what it held of a stream."""
         for name in [name for name in self.until if name[0] == stream]:
             del self.until[name]
 
-    def surely_holds(self, stream: str, now: float) -> bool:
-        """Whether it holds events of a stream, whatever else has happened."""
-        ends = [end for name, end in self.until.items() if name[0] == stream]
-        return bool(ends) and min(ends) > now
+    def forget(self) -> None:
+        """It holds nothing."""
+        self.given.clear()
+        self.until.clear()
+        self.is_unsure = False
+
+    def surely_holds(self, stream: str, settled: set[str], now: float) -> bool:
+        """Whether it holds events of a stream, whatever else has happened.
+
+        The whole stream is taken from it when the time of any of them is over, the others' too.
+        """
+        held = {name for name in self.given - settled if name[0] == stream}
+        return not self.is_unsure and bool(held) and min(self.until.get(name, now) for name in held) > now
 
     @property
     def is_waiting(self) -> bool:
@@ -95,8 +105,7 @@ class Promise(MachineInFolder):
         self.acked: set[str] = set()
         """By an answer that was about this event alone."""
         for worker in self.workers.values():
-            worker.given.clear()
-            worker.until.clear()
+            worker.forget()
 
     @property
     def now(self) -> float:
@@ -238,9 +247,8 @@ class Promise(MachineInFolder):
             self.collect()
         self.members.lose(name)
         worker = self.workers[name]
+        worker.is_unsure |= worker.is_waiting
         worker.asked.clear()
-        # It may have been given what nobody has seen.
-        worker.until.clear()
 
     @rule()
     def replay(self) -> None:
@@ -279,8 +287,7 @@ class Promise(MachineInFolder):
         self.members.restart()
         for worker in self.workers.values():
             worker.asked.clear()
-            worker.given.clear()
-            worker.until.clear()
+            worker.forget()
         self.learn_of_appends()
 
     # What is told.
@@ -322,7 +329,7 @@ class Promise(MachineInFolder):
         worker.believed += names
         if is_stale:
             return
-        parked = self.parked()
+        parked, settled = self.parked(), self.settled()
         for name in names:
             stream = name[0]
             place = self.events.index(name)
@@ -332,7 +339,8 @@ class Promise(MachineInFolder):
                     raise AssertionError(f"{worker.name} was given {name} before {earlier}")
             for other in self.workers.values():
                 if other is not worker:
-                    assert not other.surely_holds(stream, self.now), f"{other.name} holds events of {stream}"
+                    is_held = other.surely_holds(stream, settled, self.now)
+                    assert not is_held, f"{other.name} holds events of {stream}"
                     other.given = {held for held in other.given if held[0] != stream}
             worker.given.add(name)
         for name in names:

@@ -47,6 +47,17 @@ def test_each_fetch_has_a_time_of_its_own(members: Members) -> None:
     assert members.fetch("o") == ["b1"]
 
 
+def test_when_an_event_times_out_what_a_later_fetch_gave_of_its_stream_comes_back_too(members: Members) -> None:
+    members.have("a1", "a2", "b1")
+    assert members.fetch("m", 1) == ["a1"]
+    members.pass_ms(TIMEOUT_MS // 2)
+    assert members.fetch("m") == ["a2", "b1"]
+    members.pass_ms(TIMEOUT_MS // 2)
+    assert members.fetch("n") == ["a1", "a2"]
+    members.pass_ms(TIMEOUT_MS // 2)
+    assert members.fetch("n") == ["b1"]
+
+
 @pytest.mark.parametrize("sign", ["ack", "nack", "extend", "release", "add"])
 def test_any_word_of_a_member_begins_the_time_of_all_that_came_with_it_anew(members: Members, sign: str) -> None:
     members.have("a1", "b1", "c1")
