@@ -18,7 +18,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from eventflowdb.consumers import BEGINNING
 from eventflowdb.ids import find_ulid_bytes
@@ -140,6 +140,11 @@ class Promise(MachineInFolder):
 
     # What happens.
 
+    @initialize(streams=st.text(STREAMS, min_size=1, max_size=6))
+    def begin(self, streams: str) -> None:
+        """There is something to do from the start."""
+        self.append(streams, is_other=True)
+
     @rule(streams=st.text(STREAMS, min_size=1, max_size=4), is_other=st.booleans())
     def append(self, streams: str, is_other: bool) -> None:
         """Events come, one append each, and perhaps one that the consumer is not for."""
@@ -161,6 +166,13 @@ class Promise(MachineInFolder):
             worker.asked.append(Question("FETCH"))
         words = self.members.fetching(worker.name, limit, wait_ms)
         self.members.connection(worker.name).send(request("FETCH", words) * count)
+
+    @precondition(is_one_free)
+    @rule(data=st.data(), limit=st.integers(1, 4))
+    def receive(self, data: Any, limit: int) -> None:
+        """A worker asks for events and is answered: without it most runs have nobody hold anything."""
+        self.fetch(data, limit, 0, 1)
+        self.settle_down()
 
     @precondition(has_work)
     @rule(data=st.data())
@@ -250,7 +262,16 @@ class Promise(MachineInFolder):
         worker.is_unsure |= worker.is_waiting
         worker.asked.clear()
 
-    @rule()
+    @rule(data=st.data(), kind=st.sampled_from(["crash", "reset", "replay"]))
+    def upset(self, data: Any, kind: str) -> None:
+        """What seldom happens, and lets go of what members hold: one rule, for else they would never hold much."""
+        if kind == "crash":
+            self.crash()
+        elif kind == "replay":
+            self.replay()
+        elif self.events:
+            self.reset(data)
+
     def replay(self) -> None:
         """All parked events are given out again."""
         self.settle_down()
@@ -263,8 +284,6 @@ class Promise(MachineInFolder):
             for worker in self.workers.values():
                 worker.given -= parked
 
-    @precondition(lambda self: self.events)
-    @rule(data=st.data())
     def reset(self, data: Any) -> None:
         """The consumer begins anew somewhere."""
         self.settle_down()
@@ -281,7 +300,6 @@ class Promise(MachineInFolder):
             self.begin_epoch(start)
             self.results_before = Counter(self.members.results())
 
-    @rule()
     def crash(self) -> None:
         """The process is gone between two steps; another one opens the same files."""
         self.members.restart()
