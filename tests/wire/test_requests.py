@@ -319,18 +319,14 @@ def test_any_bytes_read_at_once_are_read_as_they_would_be_otherwise(lines: list[
     assert alone is None or [alone] == request_alone(sent, LIMITS)
 
 
-def test_what_becomes_of_a_request_changes_none_that_comes_in_the_same_bytes() -> None:
+def test_however_many_short_requests_come_and_come_again_each_is_its_own() -> None:
     parser = RequestParser(LIMITS)
-    for _ in range(3):
-        words = parser.read_alone(array(b"PING"))
-        assert words == [b"PING"]
-        words.append(b"changed")
-
-
-def test_however_many_short_requests_there_are_each_is_its_own() -> None:
-    names = [b"NAME%d" % number for number in range(200)]
-    for name in names + names:
-        assert RequestParser(LIMITS).read_alone(array(name)) == [name]
+    assert parser.read_alone(b"") is None
+    for name in [b"NAME%d" % (number // 2 % 3) for number in range(20)]:
+        assert parser.read_alone(array(name)) == [name]
+        assert parser.read_alone(array(name, b"{}")) == [name, b"{}"]
+        assert parser.read_alone(array(name)) == [name]
+        assert parser.read_alone(array(name)[:-1]) is None
 
 
 def test_a_request_over_the_limit_is_not_read_at_once() -> None:
