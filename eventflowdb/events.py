@@ -58,7 +58,7 @@ class CheckedEvent(NamedTuple):
     ) -> "CheckedEvent":
         """One of these texts."""
         content = _encode({"type": type, "data": data, "metadata": metadata})
-        return cls(type, content[1 : len(content) - 1], causation_id, correlation_id, tags)
+        return cls(type, content[1:-1], causation_id, correlation_id, tags)
 
 
 class RecordedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -91,9 +91,8 @@ class RequestParser:
         """Bytes of the current bulk, its final CRLF included, that have not come yet."""
         self._refusal: EventflowError | None = None
         """Why the words of the current request are not kept."""
-        self._repeated = b""
-        """The last short request of one word that came alone, for most that send one send it again; and its words."""
-        self._repeated_words: list[bytes] | None = None
+        self._repeated, self._repeated_word = b"*1\r\n$4\r\nPING\r\n", b"PING"
+        """The last short request of one word that came alone, and the word: most that send one send it again."""
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they come from the connection."""
@@ -123,13 +122,12 @@ class RequestParser:
 
         Only between requests, instead of `feed`: most requests come so, and are cut with a handful of operations.
         There is no rule of its own here: where anything is unusual or wrong it gives None, and has done nothing.
-        The list is given again where the same bytes come again, so it must be left as it is.
         """
         size = len(data)
         if size > _ALONE_BYTES_MAX or size > self.limits.request_bytes_max:
             return None
         if size <= _REPEATED_BYTES_MAX and data == self._repeated:
-            return self._repeated_words
+            return [self._repeated_word]
         # Not the argument: to look for line breaks in it takes longer than to copy it. A name that holds one makes
         # other pieces.
         pieces = data.split(b"\r\n", 4)
@@ -148,10 +146,9 @@ class RequestParser:
         elif len(pieces) == 4 and pieces[0] == b"*1" and not pieces[3]:
             name = pieces[2]
             if pieces[1] == _bulk_header(len(name)):
-                words = [name]
                 if size <= _REPEATED_BYTES_MAX:
-                    self._repeated, self._repeated_words = data, words
-                return words
+                    self._repeated, self._repeated_word = data, name
+                return [name]
         return None
 
     def next_request(self) -> Request | None:

@@ -319,6 +319,21 @@ def test_any_bytes_read_at_once_are_read_as_they_would_be_otherwise(lines: list[
     assert alone is None or [alone] == request_alone(sent, LIMITS)
 
 
+def test_what_becomes_of_a_request_changes_none_that_comes_in_the_same_bytes() -> None:
+    parser = RequestParser(LIMITS)
+    for name in (b"PING", b"INFO"):
+        for _ in range(3):
+            words = parser.read_alone(array(name))
+            assert words == [name]
+            words.append(b"changed")
+
+
+def test_however_many_short_requests_there_are_each_is_its_own() -> None:
+    names = [b"NAME%d" % number for number in range(200)]
+    for name in names + names:
+        assert RequestParser(LIMITS).read_alone(array(name)) == [name]
+
+
 def test_however_many_short_requests_come_and_come_again_each_is_its_own() -> None:
     parser = RequestParser(LIMITS)
     assert parser.read_alone(b"") is None
