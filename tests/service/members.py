@@ -28,6 +28,8 @@ class Members:
         self.server = SteppedServer(folder)
         self.ids: dict[str, str] = {}
         self._connections: dict[str, Connection] = {}
+        self._sent_to: list[str] = []
+        """Whom what was sent to them since the last time, and not told yet, is for; in the order in which it was."""
 
     def close(self) -> None:
         """The end of the test."""
@@ -39,19 +41,22 @@ class Members:
         self.server.close()
         self.server = SteppedServer(self.folder, began_us=now_us)
         self._connections.clear()
+        self._sent_to.clear()
 
     # Connections.
 
     def connection(self, member: str) -> Connection:
         """Where a member asks."""
         if member not in self._connections:
-            self._connections[member] = self.server.connect()
+            self._connections[member] = connection = self.server.connect()
+            connection.line.on_send = lambda: self._sent_to.append(member)
         return self._connections[member]
 
     def lose(self, member: str) -> None:
         """A member's connection is lost; its next one is new."""
         self.connection(member).conversation.lost()
         del self._connections[member]
+        self._sent_to = [other for other in self._sent_to if other != member]
 
     def send(self, member: str, *words: str) -> None:
         """Let a member ask something; nothing moves yet."""
@@ -67,7 +72,17 @@ class Members:
 
     def told(self, member: str) -> list[Any]:
         """What a member was answered since the last time."""
+        self._sent_to = [other for other in self._sent_to if other != member]
         return [self._named(reply) for reply in read_replies(self.connection(member).take())]
+
+    def told_all(self) -> list[tuple[str, Any]]:
+        """What everybody was answered since the last time, in the order in which it was sent."""
+        told: list[tuple[str, Any]] = []
+        for member in self._sent_to:
+            sent = self.connection(member).line.sends.pop(0)
+            told += [(member, self._named(reply)) for reply in read_replies(sent)]
+        self._sent_to.clear()
+        return told
 
     def ask(self, member: str, command: str, /, **argument: Any) -> Any:
         """Let a member ask, and everything happen; the one answer."""

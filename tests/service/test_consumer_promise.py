@@ -331,14 +331,16 @@ class Promise(MachineInFolder):
         self.members.ids.update({event["data"]: event["id"] for event in found})
 
     def collect(self, *, is_stale: bool = False) -> None:
-        """Take the answers; stale ones are from before a reset."""
-        for worker in self.workers.values():
-            for reply in self.members.told(worker.name):
-                question = worker.asked.pop(0)
-                if question.kind == "FETCH":
-                    self.take_fetched(worker, reply, is_stale=is_stale)
-                else:
-                    self.take_answer(question, reply)
+        """Take the answers in their order, since what one is given is taken from others; stale: of before a reset."""
+        for name, reply in self.members.told_all():
+            worker = self.workers.get(name)
+            if worker is None:
+                continue  # a writer
+            question = worker.asked.pop(0)
+            if question.kind == "FETCH":
+                self.take_fetched(worker, reply, is_stale=is_stale)
+            else:
+                self.take_answer(question, reply)
 
     def take_fetched(self, worker: Worker, names: Any, *, is_stale: bool) -> None:
         """A worker is given events."""
